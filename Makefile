@@ -1,0 +1,35 @@
+# Two commands do everything on a fresh machine: `make gate` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: gate test lint bench lock clean
+
+gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
+	$(BIN)/harness gate --profile ci
+
+test: $(READY)  ## all tests
+	$(BIN)/pytest -q -n auto --dist loadgroup
+
+lint: $(READY)  ## format, rules, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## the benchmarks at full size; never on a loaded machine
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/pytest suites/bench --size=full --benchmark-enable -o addopts=--import-mode=importlib
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+lock:  ## resolve the lock file anew (needs uv)
+	uv pip compile pyproject.toml --extra harness --extra rivals --group dev --universal \
+	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks

@@ -1,0 +1,44 @@
+"""Raw samples of a row, for the figures: read only, and only from inside the run's directory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from harness.report.model import Row
+
+__all__ = ["read_values"]
+
+
+def read_values(run_dir: Path, row: Row) -> list[float]:
+    """Values of a row's treatment processes, pooled in order; empty when there are none.
+
+    A missing or damaged file gives no values, hence a sentence in place of the figure: judging
+    the evidence is the gate's business and `harness verify`'s, not the picture's.
+    """
+    if not row.measurement:
+        return []
+    path = (run_dir / row.measurement).resolve()
+    if not path.is_relative_to(run_dir.resolve()):
+        return []
+    try:
+        content = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error):
+        return []
+    return _pooled(content)
+
+
+def _pooled(content: Any) -> list[float]:
+    processes = content.get("processes") if isinstance(content, dict) else None
+    values: list[float] = []
+    for process in processes or ():
+        if isinstance(process, dict) and not process.get("control"):
+            values.extend(
+                float(value)
+                for value in process.get("values") or ()
+                if isinstance(value, (int, float)) and value == value
+            )
+    return values

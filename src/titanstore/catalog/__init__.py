@@ -1,0 +1,1 @@
+"""The LMDB environment that knows where every record lies."""

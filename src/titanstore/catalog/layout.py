@@ -1,0 +1,96 @@
+"""Bytes of the catalog's values. FORMAT.md, "Catalog, version 1", is the contract."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from titanstore.errors import CorruptionError, ErrorKind
+from titanstore.segments.layout import ADDRESS_BYTES, Address
+from titanstore.segments.writer import Placed
+
+_RUN = struct.Struct(">HII")  # segment, offset, count
+_DOCUMENT = struct.Struct("<H")  # bytes of the name
+_SEGMENT_STATE = struct.Struct("<II")  # committed end, bytes of records no longer current
+_NUMBER = struct.Struct("<I")
+
+
+class Run(NamedTuple):
+    """`count` records of one document that lie one after the other."""
+
+    start: Address
+    count: int
+
+
+class SegmentState(NamedTuple):
+    """What the catalog knows of one segment."""
+
+    end: int
+    dead_bytes: int
+
+    def pack(self) -> bytes:
+        """8 bytes."""
+        return _SEGMENT_STATE.pack(*self)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SegmentState:
+        """Inverse of `pack`; CorruptionError (BAD_CATALOG) otherwise."""
+        if len(data) != _SEGMENT_STATE.size:
+            raise CorruptionError("catalog: segment state damaged", ErrorKind.BAD_CATALOG)
+        return cls(*_SEGMENT_STATE.unpack(data))
+
+
+def runs_of(places: Iterable[Placed]) -> list[Run]:
+    """Join places that touch (up to the 3 bytes of padding) into runs, keeping their order."""
+    runs: list[Run] = []
+    end = -1
+    for place in places:
+        address = place.address
+        if (
+            runs
+            and runs[-1].start.segment == address.segment
+            and end <= address.offset <= end + 3
+        ):
+            runs[-1] = Run(runs[-1].start, runs[-1].count + 1)
+        else:
+            runs.append(Run(address, 1))
+        end = place.end
+    return runs
+
+
+def pack_document(name: str, runs: Sequence[Run]) -> bytes:
+    """A document's entry: its name, then its runs in the document's order."""
+    encoded = name.encode()
+    packed = b"".join(_RUN.pack(*run.start, run.count) for run in runs)
+    return _DOCUMENT.pack(len(encoded)) + encoded + packed
+
+
+def unpack_document(data: bytes) -> tuple[str, list[Run]]:
+    """Inverse of `pack_document`; CorruptionError (BAD_CATALOG) for anything else."""
+    try:
+        (size,) = _DOCUMENT.unpack_from(data)
+        start = _DOCUMENT.size + size
+        name = data[_DOCUMENT.size : start].decode()
+        runs = [
+            Run(Address(segment, offset), count)
+            for segment, offset, count in _RUN.iter_unpack(data[start:])
+        ]
+    except (struct.error, UnicodeDecodeError) as error:
+        raise CorruptionError(f"catalog: document damaged: {error}", ErrorKind.BAD_CATALOG) from error
+    return name, runs
+
+
+def pack_number(number: int) -> bytes:
+    """4 bytes, little-endian."""
+    return _NUMBER.pack(number)
+
+
+def unpack_number(data: bytes) -> int:
+    """Inverse of `pack_number`."""
+    return int(_NUMBER.unpack(data)[0])
+
+
+def unpack_entry(entry: bytes) -> Address:
+    """The address at the end of an entry (fingerprint, address)."""
+    return Address.unpack(entry[-ADDRESS_BYTES:])

@@ -1,0 +1,1 @@
+"""Lossless codecs for float32 embeddings, and the frames they are kept in."""

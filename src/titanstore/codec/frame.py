@@ -1,0 +1,95 @@
+"""The bytes of a frame: one encoded vector, self-contained and checksummed.
+
+FORMAT.md, "Frame, version 1", is the contract. A frame can be copied anywhere (a segment, the
+warm tier, a column of a table) and still be verified and decoded on its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from crc32c import crc32c
+
+from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
+
+FRAME_VERSION = 1
+# version and codec in one byte, dimension, body length, CRC-32C of the five bytes before it + body
+_HEADER = struct.Struct("<BHHI")
+_COVERED = struct.Struct("<BHH")
+HEADER_BYTES = _HEADER.size
+DIMENSION_MAX = 16_383  # the raw body of a longer vector would not fit the 16-bit length
+_CODEC_MASK = 0x0F
+
+Buffer = bytes | memoryview
+
+
+class FrameHeader(NamedTuple):
+    """Checked fields of a frame's header."""
+
+    codec_id: int
+    dimension: int
+    body_bytes: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """Length of the whole frame in bytes, header included."""
+        return HEADER_BYTES + self.body_bytes
+
+
+def build_frame(codec_id: int, dimension: int, body: bytes) -> bytes:
+    """Put header and checksum before a body. The caller has checked the ranges."""
+    covered = _COVERED.pack(FRAME_VERSION << 4 | codec_id, dimension, len(body))
+    return covered + crc32c(body, crc32c(covered)).to_bytes(4, "little") + body
+
+
+def parse_header(frame: Buffer) -> FrameHeader:
+    """Read the header of the frame that begins at `frame[0]`; `frame` may be longer.
+
+    Raises
+    ------
+    CorruptionError
+        TRUNCATED_FRAME when shorter than a header, BAD_FRAME for an impossible field.
+    NewerFormatError
+        The frame's version is above the one this release reads.
+    """
+    if len(frame) < HEADER_BYTES:
+        raise CorruptionError(
+            f"frame: {len(frame)} bytes, a header has {HEADER_BYTES}", ErrorKind.TRUNCATED_FRAME
+        )
+    tag, dimension, body_bytes, _ = _HEADER.unpack_from(frame)
+    version = tag >> 4
+    if version != FRAME_VERSION:
+        if version > FRAME_VERSION:
+            raise NewerFormatError(
+                f"frame: version {version}, this release reads up to {FRAME_VERSION}",
+                ErrorKind.NEWER_FORMAT,
+            )
+        raise CorruptionError(f"frame: version {version} never existed", ErrorKind.BAD_FRAME)
+    if not 0 < dimension <= DIMENSION_MAX or body_bytes > 4 * dimension:
+        raise CorruptionError(
+            f"frame: dimension {dimension} with a body of {body_bytes} bytes", ErrorKind.BAD_FRAME
+        )
+    return FrameHeader(tag & _CODEC_MASK, dimension, body_bytes)
+
+
+def checked_body(frame: Buffer, header: FrameHeader) -> memoryview:
+    """The body of `frame` after its length and checksum were verified; a view, not a copy.
+
+    Raises
+    ------
+    CorruptionError
+        TRUNCATED_FRAME if the body is not all there, CHECKSUM_MISMATCH if any bit changed.
+    """
+    view = memoryview(frame)
+    end = HEADER_BYTES + header.body_bytes
+    if len(view) < end:
+        raise CorruptionError(
+            f"frame: {len(view)} bytes, its header promises {end}", ErrorKind.TRUNCATED_FRAME
+        )
+    body = view[HEADER_BYTES:end]
+    if crc32c(body, crc32c(view[:5])) != int.from_bytes(view[5:9], "little"):
+        raise CorruptionError(
+            "frame: checksum does not match its bytes", ErrorKind.CHECKSUM_MISMATCH
+        )
+    return body

@@ -1,0 +1,61 @@
+"""zstd frames without the bytes that the frame around them already tells.
+
+A zstd frame begins with a descriptor and a window byte. Both are constants here, so they are
+neither stored nor believed: a stored frame that declared a content size or a large window would
+make the decoder allocate on a number that its input has not earned.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import zstandard
+
+from titanstore.codec.frame import Buffer
+from titanstore.errors import CorruptionError, ErrorKind
+
+
+class ZstdCoder(threading.local):
+    """One compressor and decompressor a thread, since zstd contexts must not be shared.
+
+    Parameters
+    ----------
+    window_log
+        log2 of the window in bytes, 11 to 16; it is a constant of the stored format.
+    settings
+        Parameters of `ZstdCompressionParameters.from_level` that replace the level's own.
+    """
+
+    def __init__(self, *, level: int, window_log: int, settings: dict[str, int]) -> None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            level,
+            format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+            window_log=window_log,
+            write_content_size=False,
+            write_checksum=False,
+            write_dict_id=False,
+            **settings,
+        )
+        self._prefix = bytes([0, (window_log - 10) << 3])
+        self._compressor = zstandard.ZstdCompressor(compression_params=parameters)
+        self._decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+
+    def compress(self, data: bytes) -> bytes | None:
+        """`data` compressed, without the two constant bytes; None if zstd chose other ones.
+
+        zstd may choose a smaller window for a short input; the larger one decodes it as well.
+        """
+        frame = self._compressor.compress(data)
+        return frame[2:] if frame[0] == 0 and frame[1] <= self._prefix[1] else None
+
+    def decompress(self, stored: Buffer, size: int) -> bytes:
+        """Exactly `size` bytes, or CorruptionError (BAD_FRAME)."""
+        try:
+            plain = self._decompressor.decompress(
+                self._prefix + stored, max_output_size=size, allow_extra_data=False
+            )
+        except zstandard.ZstdError as error:
+            raise CorruptionError(f"zstd: {error}", ErrorKind.BAD_FRAME) from error
+        if len(plain) != size:
+            raise CorruptionError(f"zstd: {len(plain)} bytes, not {size}", ErrorKind.BAD_FRAME)
+        return plain

@@ -1,0 +1,144 @@
+"""Settings of a store: frozen, checked, from defaults, a file, the environment and arguments."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+from titanstore.codec.frame import DIMENSION_MAX
+from titanstore.errors import ErrorKind, InvalidInputError
+from titanstore.segments.layout import SEGMENT_BYTES_LIMIT
+
+MIB = 2**20
+ENVIRONMENT_PREFIX = "TITANSTORE_"
+Durability = Literal["full", "power_cut_may_lose_store"]
+PolicyName = Literal["sieve", "lru"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """How a store behaves. Sizes are bytes; no setting changes what is returned.
+
+    Attributes
+    ----------
+    memory_bytes_max
+        Total of the hot and warm tiers, the bookkeeping of each row and frame included. The
+        default leaves room below the plan's 2.5 MB for contexts, threads and LMDB.
+    hot_bytes_max
+        Tier L1, decoded rows: at most this much of the total. 0 switches the tier off.
+    warm_bytes_max
+        Tier L2, compressed frames: at most this much of what L1 leaves. 0 switches it off.
+    policy
+        Which row or frame leaves a full tier: "sieve" or "lru".
+    prefetch
+        After a miss, decode the other chunks of its document in the background.
+    compression
+        False stores raw float32: larger, still bit-exact, readable in place.
+    bloom
+        Keep a Bloom filter in a mapped file and ask it before the catalog. Off by default: the
+        catalog answers "not here" in 2 us (reports/decisions/0004).
+    durability
+        "full": a write is on the disk when it is acknowledged. "power_cut_may_lose_store": no
+        fsync; kill -9 loses nothing, but a power cut may leave a store that cannot be opened.
+    dimension
+        Refuse vectors of any other dimension; None takes them all.
+    refuse_non_finite
+        Refuse vectors with NaN or infinity; by default they are stored bit for bit.
+    segment_bytes_max
+        A segment file is closed when the next record would pass this size.
+    """
+
+    memory_bytes_max: int = 2_300_000
+    hot_bytes_max: int = 2_000_000
+    warm_bytes_max: int = 5_000_000
+    policy: PolicyName = "sieve"
+    prefetch: bool = True
+    compression: bool = True
+    bloom: bool = False
+    durability: Durability = "full"
+    dimension: int | None = None
+    refuse_non_finite: bool = False
+    segment_bytes_max: int = 256 * MIB
+
+    def __post_init__(self) -> None:
+        for name in ("memory_bytes_max", "hot_bytes_max", "warm_bytes_max"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise _bad(name, value, "a number of bytes, 0 or more")
+        for name in ("prefetch", "compression", "bloom", "refuse_non_finite"):
+            if not isinstance(getattr(self, name), bool):
+                raise _bad(name, getattr(self, name), "true or false")
+        if self.policy not in get_args(PolicyName):
+            raise _bad("policy", self.policy, " or ".join(get_args(PolicyName)))
+        if self.durability not in get_args(Durability):
+            raise _bad("durability", self.durability, " or ".join(get_args(Durability)))
+        if self.dimension is not None and not 0 < self.dimension <= DIMENSION_MAX:
+            raise _bad("dimension", self.dimension, f"1 to {DIMENSION_MAX}, or nothing")
+        if not MIB <= self.segment_bytes_max <= SEGMENT_BYTES_LIMIT:
+            raise _bad("segment_bytes_max", self.segment_bytes_max, f"{MIB} to 2**32 - 1")
+
+
+def _bad(name: str, seen: object, wanted: str) -> InvalidInputError:
+    return InvalidInputError(f"setting {name}: {seen!r}, wanted {wanted}", ErrorKind.BAD_SETTING)
+
+
+def load_config(
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **arguments: object,
+) -> StoreConfig:
+    """Settings from defaults < TOML file < TITANSTORE_* variables < arguments.
+
+    Parameters
+    ----------
+    file
+        TOML with settings of `StoreConfig` at the top level or under [titanstore].
+    environment
+        Variables to read, default `os.environ`: TITANSTORE_HOT_BYTES_MAX=1000000.
+    arguments
+        Settings by name.
+
+    Raises
+    ------
+    InvalidInputError
+        BAD_SETTING: an unknown name, a wrong type, a value out of range, an unreadable file.
+    """
+    known = {field.name: field.type for field in fields(StoreConfig)}
+    values: dict[str, object] = {}
+    if file is not None:
+        try:
+            document = tomllib.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(f"{file}: {error}", ErrorKind.BAD_SETTING) from error
+        values |= document.get("titanstore", document)
+    for variable, text in (os.environ if environment is None else environment).items():
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            name = variable[len(ENVIRONMENT_PREFIX) :].lower()
+            values[name] = _from_text(name, text, str(known.get(name, "")))
+    values |= arguments
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise InvalidInputError(
+            f"unknown settings: {', '.join(unknown)}; known are {', '.join(known)}",
+            ErrorKind.BAD_SETTING,
+        )
+    return StoreConfig(**values)  # type: ignore[arg-type]  # __post_init__ checks each
+
+
+def _from_text(name: str, text: str, declared: str) -> object:
+    if declared.startswith("bool"):
+        answers = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if text.lower() not in answers:
+            raise _bad(name, text, "true or false")
+        return answers[text.lower()]
+    if declared.startswith("int"):
+        try:
+            return int(text)
+        except ValueError:
+            raise _bad(name, text, "a whole number") from None
+    return text

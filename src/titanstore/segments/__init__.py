@@ -1,0 +1,1 @@
+"""Append-only files of frames, mapped into memory by every reader."""

@@ -1,0 +1,1 @@
+"""Hot rows, warm frames, cold segments, and how vectors move between them."""

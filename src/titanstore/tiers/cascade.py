@@ -1,0 +1,212 @@
+"""A read: hot row, else warm frame, else cold record; what was read moves up, what is evicted down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from titanstore.codec.base import Vector
+from titanstore.codec.choose import decode_frame, decode_frames, raw_view
+from titanstore.codec.frame import Buffer, parse_header
+from titanstore.config import StoreConfig
+from titanstore.errors import ErrorKind, InvalidInputError, NotFoundError, StoreError
+from titanstore.keys import StoredKey, stored_key
+from titanstore.metrics import Counters
+from titanstore.segments.layout import Record
+from titanstore.tiers.cold import ColdTier
+from titanstore.tiers.hot import HotTier
+from titanstore.tiers.prefetch import Prefetcher
+from titanstore.tiers.warm import WarmTier
+
+# A batch of more than this share of the hot tier would push out what it is there for
+_ADMITTED_SHARE = 4
+
+
+class Cascade:
+    """The three tiers of one store. Any number of threads may read."""
+
+    def __init__(self, config: StoreConfig, cold: ColdTier, counters: Counters) -> None:
+        self.cold = cold
+        self.counters = counters
+        total = config.memory_bytes_max
+        self._hot_bytes_max = min(config.hot_bytes_max, total)
+        self.hot = HotTier(self._hot_bytes_max, config.policy, counters)
+        self.warm = WarmTier(
+            lambda: min(config.warm_bytes_max, total - self.hot.nbytes), config.policy, counters
+        )
+        self.prefetcher = Prefetcher(self._fetch_siblings) if config.prefetch else None
+
+    # -- one vector ------------------------------------------------------------------------
+
+    def load(self, text: str) -> Vector:
+        """A row that is not hot: find, decode, promote. Raises NotFoundError.
+
+        The caller has looked into the hot tier.
+        """
+        key = stored_key(text)
+        epoch = self.hot.epoch
+        frame: Buffer | None = self.warm.take(text)
+        document = 0
+        if frame is not None:
+            self.counters.warm_hits += 1
+            self.counters.promotions += 1
+        else:
+            record = self.cold.find(key)
+            if record is None:
+                self.counters.absent += 1
+                raise NotFoundError(f"no vector for key {text!r}", ErrorKind.UNKNOWN_KEY)
+            self.counters.cold_hits += 1
+            frame, document = record.frame, record.document
+        row = self._row(frame)
+        self._demote(self.hot.admit(text, row, epoch))
+        if document and self.prefetcher is not None:
+            self.prefetcher.request(document)
+        return row
+
+    def _row(self, frame: Buffer) -> Vector:
+        if isinstance(frame, memoryview):
+            view = raw_view(frame)
+            if view is not None and view.flags.aligned:
+                return view
+        return self.hot.new_row(
+            parse_header(frame).dimension, lambda out: void(decode_frame(frame, out))
+        )
+
+    def _demote(self, evicted: Sequence[str]) -> None:
+        """Keep the frames of evicted rows in the warm tier."""
+        self.warm.shrink()
+        if not evicted or not self.warm.has_room():
+            return
+        records = self.cold.find_many([stored_key(text) for text in evicted])
+        for text, record in zip(evicted, records, strict=True):
+            if record is not None:
+                self.warm.admit(text, bytes(record.frame))
+                self.counters.demotions += 1
+
+    # -- many vectors ----------------------------------------------------------------------
+
+    def load_many(self, texts: Sequence[str]) -> Vector:
+        """Rows for many keys in one array, shape (len(texts), dimension).
+
+        Raises NotFoundError naming the absent keys, InvalidInputError (MIXED_DIMENSIONS).
+        """
+        epoch = self.hot.epoch
+        rows = [self.hot.lookup(text) for text in texts]
+        missing = [place for place, row in enumerate(rows) if row is None]
+        frames: dict[int, Buffer] = {}
+        for place in missing:
+            frame = self.warm.take(texts[place])
+            if frame is not None:
+                frames[place] = frame
+        self.counters.hot_hits += len(texts) - len(missing)
+        self.counters.warm_hits += len(frames)
+        self._find_frames(texts, [place for place in missing if place not in frames], frames)
+        found = {row.size for row in rows if row is not None}
+        found |= {parse_header(frame).dimension for frame in frames.values()}
+        if len(found) > 1:
+            raise InvalidInputError(
+                f"the keys have vectors of dimensions {sorted(found)}; ask for one at a time",
+                ErrorKind.MIXED_DIMENSIONS,
+            )
+        out = np.empty((len(texts), found.pop() if found else 0), np.float32)
+        words = out.view(np.uint32)
+        for place, row in enumerate(rows):
+            if row is not None:
+                words[place] = row.view(np.uint32)
+                self.hot.touch(texts[place])
+        if len(frames) == len(texts):
+            decode_frames([frames[place] for place in range(len(texts))], out)
+        elif frames:
+            part = np.empty((len(frames), out.shape[1]), np.float32)
+            decode_frames(list(frames.values()), part)
+            words[list(frames)] = part.view(np.uint32)
+        self.admit_batch([texts[place] for place in frames], out[list(frames)], epoch)
+        return out
+
+    def _find_frames(
+        self, texts: Sequence[str], places: Sequence[int], frames: dict[int, Buffer]
+    ) -> None:
+        keys: list[StoredKey] = [stored_key(texts[place]) for place in places]
+        records = self.cold.find_many(keys) if keys else []
+        absent = []
+        for place, record in zip(places, records, strict=True):
+            if record is None:
+                absent.append(texts[place])
+            else:
+                frames[place] = record.frame
+        self.counters.cold_hits += len(places) - len(absent)
+        if absent:
+            self.counters.absent += len(absent)
+            shown = ", ".join(repr(text) for text in absent[:3])
+            raise NotFoundError(
+                f"{len(absent)} of {len(texts)} keys have no vector: {shown}"
+                + (", ..." if len(absent) > 3 else ""),
+                ErrorKind.UNKNOWN_KEY,
+            )
+
+    def admit_batch(self, texts: Sequence[str], rows: Vector, epoch: int) -> None:
+        """Make copies of rows hot, unless they are so many that they would sweep the tier."""
+        if rows.nbytes * _ADMITTED_SHARE > self._hot_bytes_max:
+            return
+        for text, row in zip(texts, rows, strict=True):
+            self._admit_copy(text, row, epoch)
+
+    def _admit_copy(self, text: str, row: Vector, epoch: int) -> None:
+        copy = self.hot.new_row(row.size, lambda out: np.copyto(_words(out), _words(row)))
+        self._demote(self.hot.admit(text, copy, epoch))
+
+    # -- the rest of a document ------------------------------------------------------------
+
+    def _fetch_siblings(self, document: int) -> None:
+        """Decode what is not hot of a document and admit it; runs in the prefetch thread."""
+        try:
+            epoch = self.hot.epoch
+            wanted: dict[str, Record] = {}
+            for record in self.cold.siblings(document):
+                text = record.key.text
+                if self.hot.lookup(text) is None:
+                    wanted[text] = record
+            self.counters.prefetches += 1
+            # a document larger than the tier: its first chunks, half the tier at most
+            budget = self._hot_bytes_max // 2
+            for text, record in wanted.items():
+                header = parse_header(record.frame)
+                budget -= 4 * header.dimension
+                if budget < 0:
+                    break
+                if self.hot.lookup(text) is not None:
+                    continue
+                self.warm.take(text)
+                row = self._row(record.frame)
+                self.counters.prefetched_rows += 1
+                self._demote(self.hot.admit(text, row, epoch))
+        except StoreError:
+            # the reader who wants the damaged or vanished vector will be told; nobody waits here
+            self.counters.prefetch_failures += 1
+
+    # -- changes ---------------------------------------------------------------------------
+
+    def invalidate(self, texts: list[str]) -> None:
+        """Forget keys whose stored value changed."""
+        self.hot.invalidate(texts)
+        self.warm.invalidate(texts)
+
+    def clear(self) -> None:
+        """Forget everything in memory."""
+        self.hot.clear()
+        self.warm.clear()
+
+    def close(self) -> None:
+        """Stop the prefetch thread and forget everything; idempotent."""
+        if self.prefetcher is not None:
+            self.prefetcher.stop()
+        self.clear()
+
+
+def _words(row: Vector) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:
+    return row.view(np.uint32)
+
+
+def void(_: object) -> None:
+    """Drop a result where none is wanted."""

@@ -1,0 +1,92 @@
+"""Tier L1: decoded rows, found by a dictionary lookup."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from titanstore.codec.base import Vector
+from titanstore.metrics import Counters
+from titanstore.tiers.policy import make_policy
+from titanstore.tiers.rows import RowPool
+
+# a row object, its slot, weak reference and key, and its places in two dictionaries; measured by
+# suites/tests/unit/titanstore/tiers/test_hot.py
+ROW_OVERHEAD_BYTES = 480
+
+
+class HotTier:
+    """Rows within a budget of bytes, their bookkeeping included.
+
+    `lookup` and `touch` are the hit path and take no lock: `lookup` is `dict.get`, `touch` marks
+    the key for the policy. Everything else happens under one lock.
+    """
+
+    def __init__(self, bytes_max: int, policy: str, counters: Counters) -> None:
+        self._bytes_max = bytes_max
+        self._policy = make_policy(policy)
+        self._counters = counters
+        self._rows: dict[str, Vector] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._pool = RowPool(bytes_max)
+        self.lookup: Callable[[str], Vector | None] = self._rows.get
+        self.touch: Callable[[str], object] = self._policy.touch
+        self.epoch = 0  # raised by each invalidation
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of resident rows with their bookkeeping."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def keys(self) -> list[str]:
+        """Resident keys, a copy."""
+        with self._lock:
+            return list(self._rows)
+
+    def new_row(self, dimension: int, fill: Callable[[Vector], None]) -> Vector:
+        """A read-only row that `fill` has written; not yet resident."""
+        with self._lock:
+            row, is_pooled = self._pool.new_row(dimension, fill)
+            if not is_pooled:
+                self._counters.rows_beside_pool += 1
+        return row
+
+    def admit(self, key: str, row: Vector, epoch: int) -> list[str]:
+        """Make a row resident and return the keys evicted for it.
+
+        A row that was read before an invalidation (`epoch` is older) is not admitted: it may be
+        the value that was just replaced.
+        """
+        cost = row.nbytes + ROW_OVERHEAD_BYTES
+        with self._lock:
+            if epoch != self.epoch or key in self._rows or cost > self._bytes_max:
+                return []
+            evicted = []
+            while self._bytes + cost > self._bytes_max:
+                victim = self._policy.victim()
+                self._bytes -= self._rows.pop(victim.key).nbytes + ROW_OVERHEAD_BYTES
+                self._counters.hot_evictions += 1
+                self._counters.prefetched_unread += not victim.was_read
+                evicted.append(victim.key)
+            self._rows[key] = row
+            self._bytes += cost
+            self._policy.admit(key)
+        return evicted
+
+    def invalidate(self, keys: list[str]) -> None:
+        """Drop keys whose stored value changed."""
+        with self._lock:
+            self.epoch += 1
+            for key in keys:
+                row = self._rows.pop(key, None)
+                if row is not None:
+                    self._bytes -= row.nbytes + ROW_OVERHEAD_BYTES
+                    self._policy.remove(key)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.invalidate(self.keys())
