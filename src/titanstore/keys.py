@@ -29,6 +29,11 @@ class StoredKey(NamedTuple):
         """The caller's key."""
         return self.data.hex() if self.is_digest else self.data.decode()
 
+    @property
+    def tagged(self) -> bytes:
+        """The key as one byte string: a digest and a text of the same bytes differ."""
+        return (b"d" if self.is_digest else b"t") + self.data
+
     def fingerprint(self) -> bytes:
         """6 bytes that find the key in the catalog; equal ones are told apart by the record."""
         return hashlib.blake2b(
@@ -69,9 +74,7 @@ def stored_key(key: str) -> StoredKey:
         KEY_NOT_TEXT, EMPTY_KEY or KEY_TOO_LONG.
     """
     if not isinstance(key, str):
-        raise InvalidInputError(
-            f"a key is a str, got {type(key).__name__}", ErrorKind.KEY_NOT_TEXT
-        )
+        raise InvalidInputError(f"a key is a str, got {type(key).__name__}", ErrorKind.KEY_NOT_TEXT)
     if len(key) == _DIGEST_CHARACTERS:
         try:
             digest = bytes.fromhex(key)

@@ -8,13 +8,13 @@ apart by the record, which holds the whole key.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
 
+from titanstore.catalog.environment import acquire, release
 from titanstore.catalog.layout import (
     Run,
     SegmentState,
@@ -28,12 +28,9 @@ from titanstore.errors import CorruptionError, ErrorKind, ReadOnlyError, Storage
 from titanstore.keys import FINGERPRINT_BYTES
 from titanstore.segments.layout import ADDRESS_BYTES, Address
 
-_MAP_BYTES_FIRST = 1 << 30  # address space, not memory; grown when full
-_READERS_MAX = 1024
 _ENTRY = b"e"  # the one key whose duplicates are the entries
 _NEXT_DOCUMENT = b"next-document"
 _SEGMENT = b"segment-"
-_DATABASES = ("entries", "names", "documents", "owners", "meta")
 
 
 def _catalog_error(error: lmdb.Error) -> StoreError:
@@ -49,41 +46,18 @@ def _catalog_error(error: lmdb.Error) -> StoreError:
 class Catalog:
     """One open LMDB environment. Any thread may read; one at a time may write.
 
-    An environment must not cross a fork: `Catalog.pid` tells its owner when to open another.
+    It must not cross a fork: a child makes its own.
     """
 
     def __init__(self, folder: Path, *, read_only: bool, durable: bool) -> None:
-        self.pid = os.getpid()
-        self._read_only = read_only
-        data = folder / "data.mdb"
-        size = data.stat().st_size if data.exists() else 0
         try:
-            self._environment = lmdb.open(
-                os.fspath(folder),
-                map_size=max(_MAP_BYTES_FIRST, 2 * size),
-                max_dbs=len(_DATABASES),
-                max_readers=_READERS_MAX,
-                readonly=read_only,
-                # a read-only medium has no writer, so there is nothing to lock against
-                lock=not read_only or os.access(folder, os.W_OK),
-                sync=durable,
-                readahead=False,
-                create=not read_only,
-            )
-            self._databases = {
-                name: self._environment.open_db(
-                    name.encode(),
-                    create=not read_only,
-                    dupsort=name == "entries",
-                    dupfixed=name == "entries",
-                )
-                for name in _DATABASES
-            }
+            self._shared = acquire(folder, read_only=read_only, durable=durable)
         except lmdb.Error as error:
             raise _catalog_error(error) from error
+        self._environment = self._shared.environment
+        self._databases = self._shared.databases
         self._entries = self._databases["entries"]
-        if not read_only:
-            self._environment.reader_check()  # slots of killed readers would keep old pages
+        self._is_closed = False
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -153,13 +127,18 @@ class Catalog:
         return (info["last_pgno"] + 1) * self._environment.stat()["psize"]
 
     def close(self) -> None:
-        """Close the environment; idempotent. Only in the process that opened it."""
-        if self.pid == os.getpid():
-            self._environment.close()
+        """Give up the environment; idempotent, and harmless in a forked child."""
+        if not self._is_closed:
+            self._is_closed = True
+            release(self._shared)
 
 
 class MapIsFullError(Exception):
     """The map must be grown and the transaction done again; never reaches a caller."""
+
+
+def _segment_key(number: int) -> bytes:
+    return _SEGMENT + number.to_bytes(2, "big")
 
 
 def _matches(cursor: lmdb.Cursor[bytes], fingerprint: bytes) -> list[Address]:
@@ -188,11 +167,26 @@ class CatalogView:
         cursor = self._transaction.cursor(self._databases["entries"])
         return [_matches(cursor, fingerprint) for fingerprint in fingerprints]
 
-    def entries(self) -> Iterator[tuple[bytes, Address]]:
-        """All (fingerprint, address), in order of fingerprint."""
+    def entries_from(self, start: bytes, limit: int) -> list[tuple[bytes, Address]]:
+        """Up to `limit` (fingerprint, address) in order, from the entry `start` on."""
         cursor = self._transaction.cursor(self._databases["entries"])
-        for _, entry in cursor:
-            yield entry[:FINGERPRINT_BYTES], unpack_entry(entry)
+        found: list[tuple[bytes, Address]] = []
+        more = cursor.set_range_dup(_ENTRY, start) if start else cursor.first()
+        while more and len(found) < limit:
+            entry = cursor.value()
+            found.append((entry[:FINGERPRINT_BYTES], unpack_entry(entry)))
+            more = cursor.next_dup()
+        return found
+
+    def fingerprints(self) -> Iterator[bytes]:
+        """Those of all entries, in order."""
+        for _, entry in self._transaction.cursor(self._databases["entries"]):
+            yield entry[:FINGERPRINT_BYTES]
+
+    def addresses(self) -> Iterator[Address]:
+        """Those of all entries, in order of fingerprint."""
+        for _, entry in self._transaction.cursor(self._databases["entries"]):
+            yield unpack_entry(entry)
 
     def entry_count(self) -> int:
         """Number of vectors."""
@@ -240,13 +234,19 @@ class CatalogView:
             more = cursor.next()
         return states
 
+    def segment(self, number: int) -> SegmentState | None:
+        """State of one segment, None if there is no such segment."""
+        found = self._transaction.get(_segment_key(number), db=self._databases["meta"])
+        return None if found is None else SegmentState.unpack(found)
+
     def last_end(self) -> Address:
         """The committed end of the last segment; (0, 0) in an empty store."""
-        states = self.segments()
-        if not states:
+        # segment keys sort last in their database
+        cursor = self._transaction.cursor(self._databases["meta"])
+        if not cursor.last() or not cursor.key().startswith(_SEGMENT):
             return Address(0, 0)
-        number = max(states)
-        return Address(number, states[number].end)
+        number = int.from_bytes(cursor.key()[len(_SEGMENT) :], "big")
+        return Address(number, SegmentState.unpack(cursor.value()).end)
 
 
 class CatalogWriter(CatalogView):
@@ -293,7 +293,7 @@ class CatalogWriter(CatalogView):
 
     def set_segment(self, number: int, state: SegmentState | None) -> None:
         """Write a segment's state; None forgets the segment."""
-        key = _SEGMENT + number.to_bytes(2, "big")
+        key = _segment_key(number)
         meta = self._databases["meta"]
         if state is None:
             self._transaction.delete(key, db=meta)

@@ -17,10 +17,10 @@ _NUMBER = struct.Struct("<I")
 
 
 class Run(NamedTuple):
-    """`count` records of one document that lie one after the other."""
+    """`length` records of one document that lie one after the other."""
 
     start: Address
-    count: int
+    length: int
 
 
 class SegmentState(NamedTuple):
@@ -47,12 +47,8 @@ def runs_of(places: Iterable[Placed]) -> list[Run]:
     end = -1
     for place in places:
         address = place.address
-        if (
-            runs
-            and runs[-1].start.segment == address.segment
-            and end <= address.offset <= end + 3
-        ):
-            runs[-1] = Run(runs[-1].start, runs[-1].count + 1)
+        if runs and runs[-1].start.segment == address.segment and end <= address.offset <= end + 3:
+            runs[-1] = Run(runs[-1].start, runs[-1].length + 1)
         else:
             runs.append(Run(address, 1))
         end = place.end
@@ -62,7 +58,7 @@ def runs_of(places: Iterable[Placed]) -> list[Run]:
 def pack_document(name: str, runs: Sequence[Run]) -> bytes:
     """A document's entry: its name, then its runs in the document's order."""
     encoded = name.encode()
-    packed = b"".join(_RUN.pack(*run.start, run.count) for run in runs)
+    packed = b"".join(_RUN.pack(*run.start, run.length) for run in runs)
     return _DOCUMENT.pack(len(encoded)) + encoded + packed
 
 
@@ -77,7 +73,9 @@ def unpack_document(data: bytes) -> tuple[str, list[Run]]:
             for segment, offset, count in _RUN.iter_unpack(data[start:])
         ]
     except (struct.error, UnicodeDecodeError) as error:
-        raise CorruptionError(f"catalog: document damaged: {error}", ErrorKind.BAD_CATALOG) from error
+        raise CorruptionError(
+            f"catalog: document damaged: {error}", ErrorKind.BAD_CATALOG
+        ) from error
     return name, runs
 
 

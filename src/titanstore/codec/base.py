@@ -21,10 +21,14 @@ class Codec(Protocol):
     """
 
     @property
-    def codec_id(self) -> int: ...  # 0 to 15, written into each frame, never reused
+    def codec_id(self) -> int:
+        """0 to 15, written into each frame, never given to another codec."""
+        ...
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name in reports, measurements and FORMAT.md."""
+        ...
 
     def encode(self, vector: Vector) -> bytes | None:
         """The body for a contiguous float32 vector, or None when the claim does not hold."""

@@ -34,9 +34,8 @@ GRIDS = {
         GridCodec(8, 11, Recipe.RECIPROCAL),
     )
 }
-CODECS: dict[int, Codec] = {
-    codec.codec_id: codec for codec in (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values())
-}
+_ALL: tuple[Codec, ...] = (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values())
+CODECS = {codec.codec_id: codec for codec in _ALL}
 CODEC_NAMES = tuple(codec.name for codec in CODECS.values())
 _WIDTHS: tuple[GridBits, ...] = (8, 11)
 
@@ -116,9 +115,7 @@ def codec_of(header: FrameHeader) -> Codec:
     """The codec that a frame's header names, or CorruptionError (BAD_FRAME)."""
     codec = CODECS.get(header.codec_id)
     if codec is None:
-        raise CorruptionError(
-            f"frame: codec {header.codec_id} does not exist", ErrorKind.BAD_FRAME
-        )
+        raise CorruptionError(f"frame: codec {header.codec_id} does not exist", ErrorKind.BAD_FRAME)
     return codec
 
 

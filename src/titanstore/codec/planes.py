@@ -139,11 +139,11 @@ def _assemble(
         tops = exponents.astype(np.uint32)
         tops <<= 11
         words |= tops
-    sign = words << 31
+    signs = words << 31
     words >>= 1
     if bits != 24:
         words <<= dropped_bits(bits)
-    words |= sign
+    words |= signs
 
 
 class PlanesCodec:

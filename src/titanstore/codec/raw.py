@@ -33,7 +33,7 @@ class RawCodec:
 
 
 class PlainZstdCodec:
-    """zstd level 19 over the float32 bytes: what the plan asked for, kept so that its ratio shows."""
+    """zstd level 19 over the float32 bytes: what the plan asked for, kept to show its ratio."""
 
     codec_id = 1
     name = "zstd"

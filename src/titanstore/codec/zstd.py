@@ -41,9 +41,10 @@ class ZstdCoder(threading.local):
         self._decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
 
     def compress(self, data: bytes) -> bytes | None:
-        """`data` compressed, without the two constant bytes; None if zstd chose other ones.
+        """`data`, not empty, compressed, without the two constant bytes.
 
-        zstd may choose a smaller window for a short input; the larger one decodes it as well.
+        None if zstd chose other ones. It may choose a smaller window for a short input, which the
+        larger one decodes as well.
         """
         frame = self._compressor.compress(data)
         return frame[2:] if frame[0] == 0 and frame[1] <= self._prefix[1] else None

@@ -102,9 +102,7 @@ class SegmentWriter:
                 padding = padding_before(end, record.key, frame_is_raw=record.frame_is_raw)
                 pending += bytes(padding)
                 pending += data
-                placed.append(
-                    Placed(Address(number, end + padding), end + padding + len(data))
-                )
+                placed.append(Placed(Address(number, end + padding), end + padding + len(data)))
                 end += padding + len(data)
             self._flush(number, start, pending, ends)
         except OSError as error:

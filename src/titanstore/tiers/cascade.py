@@ -1,8 +1,9 @@
-"""A read: hot row, else warm frame, else cold record; what was read moves up, what is evicted down."""
+"""A read: hot row, else warm frame, else cold record. What was read moves up, the evicted down."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from titanstore.config import StoreConfig
 from titanstore.errors import ErrorKind, InvalidInputError, NotFoundError, StoreError
 from titanstore.keys import StoredKey, stored_key
 from titanstore.metrics import Counters
-from titanstore.segments.layout import Record
 from titanstore.tiers.cold import ColdTier
 from titanstore.tiers.hot import HotTier
 from titanstore.tiers.prefetch import Prefetcher
@@ -21,6 +21,8 @@ from titanstore.tiers.warm import WarmTier
 
 # A batch of more than this share of the hot tier would push out what it is there for
 _ADMITTED_SHARE = 4
+# Evicted rows that wait to be demoted; when reads leave no quiet moment, the oldest are let go
+_EVICTED_MAX = 256
 
 
 class Cascade:
@@ -35,7 +37,8 @@ class Cascade:
         self.warm = WarmTier(
             lambda: min(config.warm_bytes_max, total - self.hot.nbytes), config.policy, counters
         )
-        self.prefetcher = Prefetcher(self._fetch_siblings) if config.prefetch else None
+        self.prefetcher = Prefetcher(self._fetch_siblings, self._tidy) if config.prefetch else None
+        self._evicted: deque[str] = deque(maxlen=_EVICTED_MAX)
 
     # -- one vector ------------------------------------------------------------------------
 
@@ -59,9 +62,8 @@ class Cascade:
             self.counters.cold_hits += 1
             frame, document = record.frame, record.document
         row = self._row(frame)
-        self._demote(self.hot.admit(text, row, epoch))
-        if document and self.prefetcher is not None:
-            self.prefetcher.request(document)
+        self._evicted += self.hot.admit(text, row, epoch)
+        self._put_away(document)
         return row
 
     def _row(self, frame: Buffer) -> Vector:
@@ -73,16 +75,27 @@ class Cascade:
             parse_header(frame).dimension, lambda out: void(decode_frame(frame, out))
         )
 
-    def _demote(self, evicted: Sequence[str]) -> None:
-        """Keep the frames of evicted rows in the warm tier."""
+    def _put_away(self, document: int = 0) -> None:
+        """Have evicted rows demoted, and a document's siblings fetched, by the thread if any."""
+        if self.prefetcher is not None:
+            self.prefetcher.request(document)
+        else:
+            self._tidy(lambda: True)
+
+    def _tidy(self, go_on: Callable[[], bool]) -> None:
+        """Keep the frames of evicted rows in the warm tier, one at a time."""
         self.warm.shrink()
-        if not evicted or not self.warm.has_room():
-            return
-        records = self.cold.find_many([stored_key(text) for text in evicted])
-        for text, record in zip(evicted, records, strict=True):
+        while self._evicted and go_on():
+            text = self._evicted.popleft()
+            if not self.warm.has_room():
+                continue
+            epoch = self.warm.epoch
+            try:
+                record = self.cold.find(stored_key(text))
+            except StoreError:
+                continue  # whoever reads the damaged vector will be told
             if record is not None:
-                self.warm.admit(text, bytes(record.frame))
-                self.counters.demotions += 1
+                self.counters.demotions += self.warm.admit(text, bytes(record.frame), epoch)
 
     # -- many vectors ----------------------------------------------------------------------
 
@@ -151,36 +164,42 @@ class Cascade:
             return
         for text, row in zip(texts, rows, strict=True):
             self._admit_copy(text, row, epoch)
+        self._put_away()
+
+    def admit_written(self, vectors: Sequence[tuple[str, Vector]]) -> None:
+        """Make hot what was just written: it is about to be read. The caller lets no one write."""
+        if sum(vector.nbytes for _, vector in vectors) * _ADMITTED_SHARE > self._hot_bytes_max:
+            return
+        for text, vector in vectors:
+            self._admit_copy(text, vector, self.hot.epoch)
+        self._put_away()
 
     def _admit_copy(self, text: str, row: Vector, epoch: int) -> None:
         copy = self.hot.new_row(row.size, lambda out: np.copyto(_words(out), _words(row)))
-        self._demote(self.hot.admit(text, copy, epoch))
+        self._evicted += self.hot.admit(text, copy, epoch)
 
     # -- the rest of a document ------------------------------------------------------------
 
-    def _fetch_siblings(self, document: int) -> None:
+    def _fetch_siblings(self, document: int, go_on: Callable[[], bool]) -> None:
         """Decode what is not hot of a document and admit it; runs in the prefetch thread."""
         try:
             epoch = self.hot.epoch
-            wanted: dict[str, Record] = {}
-            for record in self.cold.siblings(document):
-                text = record.key.text
-                if self.hot.lookup(text) is None:
-                    wanted[text] = record
             self.counters.prefetches += 1
             # a document larger than the tier: its first chunks, half the tier at most
             budget = self._hot_bytes_max // 2
-            for text, record in wanted.items():
-                header = parse_header(record.frame)
-                budget -= 4 * header.dimension
-                if budget < 0:
+            for record in self.cold.siblings(document):
+                if not go_on():
                     break
+                text = record.key.text
                 if self.hot.lookup(text) is not None:
                     continue
+                budget -= 4 * parse_header(record.frame).dimension
+                if budget < 0:
+                    break
                 self.warm.take(text)
                 row = self._row(record.frame)
                 self.counters.prefetched_rows += 1
-                self._demote(self.hot.admit(text, row, epoch))
+                self._evicted += self.hot.admit(text, row, epoch)
         except StoreError:
             # the reader who wants the damaged or vanished vector will be told; nobody waits here
             self.counters.prefetch_failures += 1
@@ -189,13 +208,15 @@ class Cascade:
 
     def invalidate(self, texts: list[str]) -> None:
         """Forget keys whose stored value changed."""
-        self.hot.invalidate(texts)
+        # this order: a frame taken from the warm tier just before is refused by the hot one, whose
+        # epoch its reader saw earlier
         self.warm.invalidate(texts)
+        self.hot.invalidate(texts)
 
     def clear(self) -> None:
         """Forget everything in memory."""
-        self.hot.clear()
         self.warm.clear()
+        self.hot.clear()
 
     def close(self) -> None:
         """Stop the prefetch thread and forget everything; idempotent."""

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from titanstore.catalog.catalog import Catalog, CatalogView
 from titanstore.errors import CorruptionError, ErrorKind
 from titanstore.keys import StoredKey
+from titanstore.metrics import Counters
 from titanstore.segments.layout import Address, Record
 from titanstore.segments.reader import SegmentReader
+from titanstore.tiers.bloom import BloomFilter
 
 
 class ColdTier:
     """Looks a key up in the catalog and gives its record as a view of the mapped segment."""
 
-    def __init__(self, catalog: Catalog, reader: SegmentReader) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        reader: SegmentReader,
+        counters: Counters,
+        bloom: BloomFilter | None = None,
+    ) -> None:
         self.catalog = catalog
         self.reader = reader
+        self.bloom = bloom
+        self._counters = counters
 
     def find(self, key: StoredKey) -> Record | None:
         """The current record of a key, or None. About 5 us; the frame is not yet verified.
@@ -26,9 +36,13 @@ class ColdTier:
         CorruptionError
             The catalog points to something that is no record of a key with its fingerprint.
         """
+        fingerprint = key.fingerprint()
+        if self.bloom is not None and not self.bloom.may_contain(fingerprint):
+            self._counters.bloom_refusals += 1
+            return None
         for _ in range(2):
             try:
-                return self._match(key, self.catalog.lookup(key.fingerprint()))
+                return self._match(key, self.catalog.lookup(fingerprint))
             except CorruptionError as error:
                 # compaction may have moved the record and removed its segment meanwhile: look
                 # once more, and believe the second answer
@@ -52,30 +66,46 @@ class ColdTier:
         return records
 
     def _match(self, key: StoredKey, addresses: Sequence[Address]) -> Record | None:
-        for address in addresses:
-            record = self.reader.record(address)
-            if record.key == key:
-                return record
-            if record.key.fingerprint() != key.fingerprint():
-                raise CorruptionError(
-                    f"catalog: {address} holds a record of another key", ErrorKind.BAD_CATALOG
-                )
-        return None
+        found = match_record(self.reader, key, addresses)
+        return None if found is None else found[1]
 
-    def siblings(self, document: int) -> list[Record]:
-        """All records of a document, in its order; empty when it is gone."""
+    def siblings(self, document: int) -> Iterator[Record]:
+        """All records of a document, in its order; none when it is gone."""
         with self.catalog.reading() as view:
-            return document_records(view, self.reader, document)
+            for _, record in document_records(view, self.reader, document):
+                yield record
 
 
-def document_records(view: CatalogView, reader: SegmentReader, document: int) -> list[Record]:
+def match_record(
+    reader: SegmentReader, key: StoredKey, addresses: Sequence[Address]
+) -> tuple[Address, Record] | None:
+    """The one of these addresses whose record is of `key`, None if none is.
+
+    Raises
+    ------
+    CorruptionError
+        A record cannot be read, or is of a key with another fingerprint (BAD_CATALOG).
+    """
+    for address in addresses:
+        record = reader.record(address)
+        if record.key == key:
+            return address, record
+        if record.key.fingerprint() != key.fingerprint():
+            raise CorruptionError(
+                f"catalog: {address} holds a record of another key", ErrorKind.BAD_CATALOG
+            )
+    return None
+
+
+def document_records(
+    view: CatalogView, reader: SegmentReader, document: int
+) -> Iterator[tuple[Address, Record]]:
     """The records that a document's runs lead to, in its order."""
     found = view.document(document)
-    records: list[Record] = []
     for start, count in found[1] if found else ():
         address = start
         for place in range(count):
-            if place:
-                address = reader.following(address.segment, records[-1].end)
-            records.append(reader.record(address))
-    return records
+            record = reader.record(address)
+            yield address, record
+            if place + 1 < count:
+                address = reader.following(address.segment, record.end)

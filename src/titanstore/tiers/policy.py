@@ -21,7 +21,8 @@ class Victim(NamedTuple):
 class Policy(Protocol):
     """Order of eviction over the resident keys."""
 
-    touch: Callable[[str], object]  # a hit on a resident key
+    @property
+    def touch(self) -> Callable[[str], object]: ...  # a hit on a resident key
 
     def admit(self, key: str) -> None: ...  # a key that is not resident
 

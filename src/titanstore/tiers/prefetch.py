@@ -1,10 +1,10 @@
-"""After a miss, decode the rest of the document in a thread of its own.
+"""A thread for what no reader should wait for: siblings of a miss, frames of evicted rows.
 
-The wanted vector never waits: the reader leaves the document's number in a mailbox of one place
-and goes on. The thread first waits a moment. If another document was missed meanwhile, the reads
-are not walking through documents and decoding siblings would only take the interpreter away from
-them, so it waits again and keeps only the newest; a second miss in the same document starts it at
-once.
+The reader leaves a document's number in a mailbox of one place and goes on. The thread first waits
+for a quiet moment, since two threads that decode at once pass the interpreter to and fro and both
+get slow; reads that keep jumping between documents are not walking through one, so their request
+is dropped and the thread looks more rarely. A second miss in the same document starts it at once.
+While it works it looks, row by row, whether another document was missed, and then gives up.
 """
 
 from __future__ import annotations
@@ -13,24 +13,40 @@ import threading
 import time
 from collections.abc import Callable
 
-_QUIET_S = 50e-6  # longer than the next chunk of a burst takes to be missed
+_QUIET_S = 100e-6  # longer than the gap between reads that come one after the other
+_QUIET_S_MAX = 5e-3
 _PATIENCE_S = 2e-3  # a burst of scattered misses that lasts longer drops its last document
 
 
 class Prefetcher:
-    """One daemon thread, started by the first miss that has siblings.
+    """One daemon thread, started by the first read that was not hot.
 
     Parameters
     ----------
     fetch
-        Called in the thread with a document's number; it must not raise.
+        Called in the thread with a document's number.
+    tidy
+        Called in the thread afterwards: puts away what was evicted.
+
+    Both get a function to call between two rows, which lets readers pass and says whether to go
+    on; neither may raise.
     """
 
-    def __init__(self, fetch: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[int, Callable[[], bool]], None],
+        tidy: Callable[[Callable[[], bool]], None],
+    ) -> None:
         self._fetch = fetch
+        self._tidy = tidy
         self._wanted = 0  # document asked for and not yet begun
-        self._repeated = False
-        self._requests = 0
+        self._last = 0  # document asked for last
+        self._fetching = 0
+        self._again = threading.Event()  # the same document was missed twice in a row
+        self._quiet_s = _QUIET_S
+        self._loads = 0
+        self._seen = 0  # loads when the tidying began
+        self._pending = False
         self._work = threading.Semaphore(0)
         self._idle = threading.Event()
         self._idle.set()
@@ -39,15 +55,20 @@ class Prefetcher:
         self._stopping = False
 
     def request(self, document: int) -> None:
-        """Ask for a document's siblings; returns at once, newest request wins."""
-        self._requests += 1
-        if self._wanted == document:
-            self._repeated = True
-            return
-        self._repeated = False
-        pending = self._wanted != 0
-        self._wanted = document
-        if not pending:
+        """Note a read that was not hot; `document` is 0 for one without siblings to fetch.
+
+        Returns at once; the newest request wins. Lock-free: a lost update costs one prefetch.
+        """
+        self._loads += 1
+        if document and document != self._fetching:
+            if document == self._last:
+                self._again.set()
+            else:
+                self._again.clear()
+                self._last = document
+            self._wanted = document
+        if not self._pending:
+            self._pending = True
             self._idle.clear()
             if self._thread is None:
                 self._begin()
@@ -66,25 +87,43 @@ class Prefetcher:
             self._work.acquire()
             if self._stopping:
                 return
-            if self._settle():
-                document, self._wanted = self._wanted, 0
+            is_quiet = self._settle()
+            self._pending = False
+            document, self._wanted = self._wanted, 0
+            if is_quiet:
                 if document:
-                    self._fetch(document)
-            if not self._wanted:
+                    self._fetching = document
+                    self._fetch(document, self._may_fetch)
+                    self._fetching = 0
+                    self._again.clear()
+                self._seen = self._loads
+                self._tidy(self._may_tidy)
+            if not self._pending:
                 self._idle.set()
 
+    def _may_fetch(self) -> bool:
+        return self._let_pass() and self._wanted in (0, self._fetching)
+
+    def _may_tidy(self) -> bool:
+        return self._let_pass() and self._seen == self._loads
+
+    def _let_pass(self) -> bool:
+        # a reader that waits for the interpreter gets it now instead of 5 ms later
+        time.sleep(0)
+        return not self._stopping
+
     def _settle(self) -> bool:
-        """Wait until the misses stop or repeat; False: they kept jumping, forget the request."""
+        """Wait until the reads stop or repeat; False: they kept jumping."""
         deadline = time.monotonic() + _PATIENCE_S
-        while not self._repeated:
-            seen = self._requests
-            time.sleep(_QUIET_S)
-            if seen == self._requests:
+        while not self._stopping:
+            seen = self._loads
+            if self._again.wait(self._quiet_s) or seen == self._loads:
+                self._quiet_s = _QUIET_S
                 return True
             if time.monotonic() > deadline:
-                self._wanted = 0
+                self._quiet_s = min(4 * self._quiet_s, _QUIET_S_MAX)
                 return False
-        return True
+        return False
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until nothing is asked for or under way; for tests and measurements."""

@@ -49,6 +49,8 @@ class _Extent:
         )
         self.rows = np.frombuffer(self.memory, np.float32).reshape(self.count, dimension)
         self.locked = memoryview(self.memory).toreadonly()
+        # a slot and its reference hold each other: without this the collector would take both
+        self.slots = [_Slot(self, index) for index in range(self.count)]
 
     @property
     def nbytes(self) -> int:
@@ -66,6 +68,7 @@ class RowPool:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._free: dict[int, deque[_Slot]] = {}
+        self._extents: dict[int, _Extent] = {}  # by id, so that one is dropped by identity
 
     @property
     def nbytes(self) -> int:
@@ -113,8 +116,9 @@ class RowPool:
             return None
         extent = _Extent(dimension)
         self._bytes += extent.nbytes
-        free.extend(_Slot(extent, index) for index in range(1, extent.count))
-        return _Slot(extent, 0)
+        self._extents[id(extent)] = extent
+        free.extend(extent.slots[1:])
+        return extent.slots[0]
 
     def _release(self, reference: weakref.ref[Vector]) -> None:
         # runs wherever the last array died: one atomic append, no lock
@@ -137,4 +141,6 @@ class RowPool:
             empty = {id(slot.extent): slot.extent for slot in slots}
             for slot in kept:
                 empty.pop(id(slot.extent), None)
-            self._bytes -= sum(extent.nbytes for extent in empty.values())
+            for name, extent in empty.items():
+                self._bytes -= extent.nbytes
+                del self._extents[name]

@@ -22,6 +22,7 @@ class WarmTier:
         self._frames: dict[str, bytes] = {}
         self._bytes = 0
         self._lock = threading.Lock()
+        self.epoch = 0  # raised by each invalidation
 
     @property
     def nbytes(self) -> int:
@@ -38,19 +39,27 @@ class WarmTier:
         with self._lock:
             return self._drop(key)
 
-    def admit(self, key: str, frame: bytes) -> None:
-        """Make a frame resident, unless it is larger than the whole tier."""
+    def has_room(self) -> bool:
+        """Does the hot tier leave anything for this one?"""
+        return self._bytes_max() > FRAME_OVERHEAD_BYTES
+
+    def admit(self, key: str, frame: bytes, epoch: int) -> bool:
+        """Make a frame resident, unless it is larger than the whole tier.
+
+        A frame that was looked up before an invalidation (`epoch` is older) is not admitted.
+        """
         cost = len(frame) + FRAME_OVERHEAD_BYTES
         with self._lock:
             limit = self._bytes_max()
-            if key in self._frames or cost > limit:
-                return
+            if epoch != self.epoch or key in self._frames or cost > limit:
+                return False
             while self._bytes + cost > limit:
                 self._drop(self._policy.victim().key, left=True)
                 self._counters.warm_evictions += 1
             self._frames[key] = frame
             self._bytes += cost
             self._policy.admit(key)
+        return True
 
     def shrink(self) -> None:
         """Evict until the tier fits what the hot tier leaves now."""
@@ -64,6 +73,7 @@ class WarmTier:
     def invalidate(self, keys: list[str]) -> None:
         """Drop keys whose stored value changed."""
         with self._lock:
+            self.epoch += 1
             for key in keys:
                 self._drop(key)
 

@@ -1,0 +1,325 @@
+"""What one write does to segments and catalog: all of it in one transaction, or nothing.
+
+A record is appended and synced before the catalog commits its address; only then does anybody see
+it. A document's entry always leads to the current records of its keys, so that a prefetch can
+never bring in a value that was replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from titanstore.catalog.catalog import Catalog, CatalogView, CatalogWriter, MapIsFullError
+from titanstore.catalog.layout import SegmentState, runs_of
+from titanstore.codec.base import Vector
+from titanstore.codec.choose import RAW, decode_frame, encode_frame
+from titanstore.codec.frame import parse_header
+from titanstore.config import StoreConfig
+from titanstore.errors import CorruptionError, ErrorKind, InvalidInputError
+from titanstore.keys import StoredKey, stored_key
+from titanstore.segments.layout import SEGMENT_HEADER_BYTES, Address, Record
+from titanstore.segments.reader import SegmentReader
+from titanstore.segments.writer import NewRecord, Placed, SegmentWriter
+from titanstore.tiers.cold import document_records, match_record
+from titanstore.vectors import same_bits
+
+_Members = dict[StoredKey, Placed]
+_Result = TypeVar("_Result")
+
+
+class Outcome(NamedTuple):
+    """What a write did."""
+
+    written: tuple[StoredKey, ...] = ()  # whose records were appended
+    unchanged: int = 0  # vectors found in place
+    replaced: int = 0  # keys that had another value
+    deleted: int = 0  # keys that are gone
+    stale: tuple[str, ...] = ()  # keys whose earlier value every tier must forget
+
+
+class _Entry(NamedTuple):
+    """A key to be stored, its vector, and its record so far."""
+
+    key: StoredKey
+    vector: Vector
+    current: Record | None
+    at: Address | None
+
+
+def checked_document(name: object) -> str:
+    """A document's name: text with the limits of a key. Raises InvalidInputError."""
+    if not isinstance(name, str):
+        raise InvalidInputError(
+            f"a document's name is a str, got {type(name).__name__}", ErrorKind.KEY_NOT_TEXT
+        )
+    try:
+        stored_key(name)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"document name: {error}", error.kind) from error
+    return name
+
+
+def distinct(keys: Sequence[str], vectors: Sequence[Vector]) -> dict[StoredKey, Vector]:
+    """Keys with their vectors in order; a key may come twice only with the same bits."""
+    found: dict[StoredKey, Vector] = {}
+    for text, vector in zip(keys, vectors, strict=True):
+        key = stored_key(text)
+        if key in found and not same_bits(found[key], vector):
+            raise InvalidInputError(
+                f"key {text!r} comes twice with different vectors", ErrorKind.DUPLICATE_KEY
+            )
+        found.setdefault(key, vector)
+    return found
+
+
+class Changes:
+    """Writes of one store. One thread at a time; the store's write lock sees to it."""
+
+    def __init__(
+        self,
+        config: StoreConfig,
+        catalog: Catalog,
+        reader: SegmentReader,
+        writer: SegmentWriter,
+        announce: Callable[[list[bytes]], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._catalog = catalog
+        self._reader = reader
+        self._writer = writer
+        self._announce = announce  # told the fingerprints of new keys before they can be seen
+
+    def put(self, vectors: dict[StoredKey, Vector], document: str | None) -> Outcome:
+        """Store vectors; with a document, their keys join it at its end."""
+        return self._in_transaction(lambda view: self._put(view, vectors, document, replace=False))
+
+    def update_document(self, document: str, vectors: dict[StoredKey, Vector]) -> Outcome:
+        """Make `vectors` the whole content of a document; without any, the document goes."""
+        return self._in_transaction(lambda view: self._put(view, vectors, document, replace=True))
+
+    def delete(self, keys: Iterable[StoredKey]) -> Outcome:
+        """Remove keys, from their documents too; absent ones are passed over."""
+        wanted = list(dict.fromkeys(keys))
+        return self._in_transaction(lambda view: self._delete(view, wanted))
+
+    def _in_transaction(self, change: Callable[[CatalogWriter], Outcome]) -> Outcome:
+        return in_transaction(self._catalog, change)
+
+    # -- storing ---------------------------------------------------------------------------
+
+    def _put(
+        self,
+        view: CatalogWriter,
+        vectors: dict[StoredKey, Vector],
+        document: str | None,
+        *,
+        replace: bool,
+    ) -> Outcome:
+        number = 0
+        members: _Members = {}
+        if document is not None:
+            number, members = self._document(view, document, is_wanted=bool(vectors))
+        entries = [
+            _Entry(key, vector, *self._current(view, key)) for key, vector in vectors.items()
+        ]
+        to_write = [entry for entry in entries if not self._is_in_place(entry, number)]
+        if self._announce is not None:
+            self._announce([entry.key.fingerprint() for entry in to_write if entry.current is None])
+        placed = self._append(view, to_write, number)
+        stale = self._repoint(view, to_write, placed, number)
+        if document is not None:
+            self._join(view, document, number, members, entries, placed, replace=replace)
+            if replace:
+                gone = [key for key in members if key not in vectors]
+                stale += self._leave(view, number, gone)
+        replaced = sum(entry.current is not None for entry in to_write)
+        return Outcome(
+            written=tuple(entry.key for entry in to_write),
+            unchanged=len(entries) - len(to_write),
+            replaced=replaced,
+            deleted=len(stale) - replaced,
+            stale=tuple(stale),
+        )
+
+    def _document(self, view: CatalogWriter, name: str, *, is_wanted: bool) -> tuple[int, _Members]:
+        number = view.document_number(name)
+        if number is None:
+            return (view.new_document(name) if is_wanted else 0), {}
+        return number, self._members(view, number)
+
+    def _members(self, view: CatalogView, number: int) -> _Members:
+        return {
+            record.key: Placed(address, record.end)
+            for address, record in document_records(view, self._reader, number)
+        }
+
+    def _current(self, view: CatalogView, key: StoredKey) -> tuple[Record | None, Address | None]:
+        found = match_record(self._reader, key, view.lookup_many([key.fingerprint()])[0])
+        return (None, None) if found is None else (found[1], found[0])
+
+    def _is_in_place(self, entry: _Entry, number: int) -> bool:
+        """Is the vector stored already, with the same bits and where its document can find it?"""
+        if entry.current is None:
+            return False
+        if number and not entry.current.document:
+            return False  # a record without a document would never bring its siblings in
+        try:
+            return same_bits(decode_frame(entry.current.frame), entry.vector)
+        except CorruptionError:
+            return False  # a damaged frame is mended by writing it again
+
+    def _append(
+        self, view: CatalogWriter, entries: Sequence[_Entry], number: int
+    ) -> dict[StoredKey, Placed]:
+        if not entries:
+            return {}
+        records = []
+        for key, vector, current, _ in entries:
+            frame = encode_frame(vector, compress=self._config.compression)
+            is_raw = parse_header(frame).codec_id == RAW.codec_id
+            owner = number or (current.document if current is not None else 0)
+            records.append(NewRecord(key, owner, frame, is_raw))
+        return append_records(view, self._writer, records)
+
+    def _repoint(
+        self,
+        view: CatalogWriter,
+        entries: Sequence[_Entry],
+        placed: dict[StoredKey, Placed],
+        number: int,
+    ) -> list[str]:
+        """Lead the catalog and the other documents of each key to its new record."""
+        moved: dict[int, _Members] = {}
+        stale = []
+        for key, _, current, at in entries:
+            view.add(key.fingerprint(), placed[key].address)
+            if current is None or at is None:
+                continue
+            view.remove(key.fingerprint(), at)
+            bury(view, at.segment, current.end - current.offset)
+            stale.append(key.text)
+            owners = documents_of(view, key, current)
+            for owner in owners - {number}:
+                moved.setdefault(owner, {})[key] = placed[key]
+            if number and owners - {number} and view.owners(key.tagged) is None:
+                view.set_owners(key.tagged, owners)  # the new record names another document
+        for owner, places in moved.items():
+            self._move_members(view, owner, places)
+        return stale
+
+    def _move_members(self, view: CatalogWriter, number: int, places: _Members) -> None:
+        found = view.document(number)
+        if found is not None:
+            view.set_document(number, found[0], runs_of(self._merged(view, number, places)))
+
+    def _merged(self, view: CatalogWriter, number: int, places: _Members) -> list[Placed]:
+        return [places.get(key, place) for key, place in self._members(view, number).items()]
+
+    def _join(
+        self,
+        view: CatalogWriter,
+        name: str,
+        number: int,
+        members: _Members,
+        entries: Sequence[_Entry],
+        placed: dict[StoredKey, Placed],
+        *,
+        replace: bool,
+    ) -> None:
+        """Write the document's new content, and who shares its new keys."""
+        content: _Members = {} if replace else dict(members)
+        for key, _, current, at in entries:
+            if key in placed:
+                content[key] = placed[key]
+            elif current is not None and at is not None:
+                content[key] = Placed(at, current.end)
+            if current is None:
+                continue
+            owners = documents_of(view, key, current)
+            if number not in owners:
+                view.set_owners(key.tagged, owners | {number})
+        if number:
+            view.set_document(number, name, runs_of(content.values()))
+
+    # -- removing --------------------------------------------------------------------------
+
+    def _leave(self, view: CatalogWriter, number: int, keys: Sequence[StoredKey]) -> list[str]:
+        """Take keys out of a document whose entry is written already; unshared ones go."""
+        stale = []
+        for key in keys:
+            record, at = self._current(view, key)
+            if record is None or at is None:
+                continue
+            left = documents_of(view, key, record) - {number}
+            if left:
+                view.set_owners(key.tagged, left)
+                continue
+            self._remove(view, key, record, at)
+            stale.append(key.text)
+        return stale
+
+    def _delete(self, view: CatalogWriter, keys: Sequence[StoredKey]) -> Outcome:
+        gone: dict[int, set[StoredKey]] = {}
+        found = []
+        for key in keys:
+            record, at = self._current(view, key)
+            if record is None or at is None:
+                continue
+            found.append((key, record, at))
+            for owner in documents_of(view, key, record):
+                gone.setdefault(owner, set()).add(key)
+        for number, removed in gone.items():
+            document = view.document(number)
+            if document is not None:
+                members = self._members(view, number)
+                left = [place for key, place in members.items() if key not in removed]
+                view.set_document(number, document[0], runs_of(left))
+        for key, record, at in found:
+            self._remove(view, key, record, at)
+        return Outcome(deleted=len(found), stale=tuple(key.text for key, _, _ in found))
+
+    def _remove(self, view: CatalogWriter, key: StoredKey, record: Record, at: Address) -> None:
+        view.remove(key.fingerprint(), at)
+        view.set_owners(key.tagged, frozenset())
+        bury(view, at.segment, record.end - record.offset)
+
+
+def documents_of(view: CatalogView, key: StoredKey, record: Record) -> frozenset[int]:
+    """Numbers of the documents that hold a key: the listed ones, else the one of its record."""
+    listed = view.owners(key.tagged)
+    if listed is not None:
+        return listed
+    return frozenset((record.document,)) if record.document else frozenset()
+
+
+def in_transaction(catalog: Catalog, change: Callable[[CatalogWriter], _Result]) -> _Result:
+    """Do `change` and commit; where the catalog's map is too small, grow it and do it again."""
+    while True:
+        try:
+            with catalog.writing() as view:
+                return change(view)
+        except MapIsFullError:
+            # what was appended lies behind the committed end and is written over
+            catalog.grow()
+
+
+def bury(view: CatalogWriter, segment: int, size: int) -> None:
+    """Count the bytes of a record that is no longer current."""
+    state = view.segment(segment)
+    if state is not None:
+        view.set_segment(segment, SegmentState(state.end, state.dead_bytes + size))
+
+
+def append_records(
+    view: CatalogWriter,
+    writer: SegmentWriter,
+    records: Sequence[NewRecord],
+    last: Address | None = None,
+) -> dict[StoredKey, Placed]:
+    """Append records durably and tell the catalog the new ends; addresses by key."""
+    places, ends = writer.append(records, view.last_end() if last is None else last)
+    for number, end in ends.items():
+        state = view.segment(number) or SegmentState(SEGMENT_HEADER_BYTES, 0)
+        view.set_segment(number, SegmentState(end, state.dead_bytes))
+    return {record.key: place for record, place in zip(records, places, strict=True)}

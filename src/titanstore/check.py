@@ -1,0 +1,139 @@
+"""The integrity walk: every entry, record, frame, document and segment of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from titanstore.catalog.catalog import Catalog
+from titanstore.changes import documents_of
+from titanstore.codec.choose import decode_frame
+from titanstore.errors import ErrorKind, StoreError
+from titanstore.segments.layout import Address
+from titanstore.segments.reader import SegmentReader
+from titanstore.tiers.cold import document_records
+
+_PAGE_ENTRIES = 5_000  # entries a read transaction: a long one would hold back LMDB's pages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is not as it was written."""
+
+    kind: ErrorKind
+    place: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What a walk over a whole store found."""
+
+    vectors: int
+    documents: int
+    segments: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """No problem at all."""
+        return not self.problems
+
+
+class StoreCheck:
+    """Walks one store; reads only, and may run while another process writes."""
+
+    def __init__(self, catalog: Catalog, reader: SegmentReader) -> None:
+        self._catalog = catalog
+        self._reader = reader
+        self._problems: list[Problem] = []
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> CheckReport:
+        """Read everything once; `progress(done, total)` is called every few thousand vectors."""
+        segments = self._check_segments()
+        vectors = self._check_entries(progress)
+        documents = self._check_documents()
+        return CheckReport(
+            vectors=vectors,
+            documents=documents,
+            segments=segments,
+            problems=tuple(self._problems),
+        )
+
+    def _note(self, error: StoreError, place: str) -> None:
+        self._problems.append(Problem(kind=error.kind, place=place, message=str(error)))
+
+    def _check_segments(self) -> int:
+        with self._catalog.reading() as view:
+            states = view.segments()
+        for number, state in states.items():
+            try:
+                self._reader.view(number, state.end)
+            except StoreError as error:
+                with self._catalog.reading() as view:
+                    if view.segment(number) is None:
+                        continue  # compacted away meanwhile
+                self._note(error, f"segment {number}")
+        return len(states)
+
+    def _check_entries(self, progress: Callable[[int, int], None] | None) -> int:
+        with self._catalog.reading() as view:
+            total = view.entry_count()
+        done = 0
+        start: bytes | None = b""
+        while start is not None:
+            with self._catalog.reading() as view:
+                page = view.entries_from(start, _PAGE_ENTRIES)
+            if not page:
+                break
+            for fingerprint, address in page:
+                self._check_entry(fingerprint, address)
+            done += len(page)
+            start = _after(*page[-1])
+            if progress is not None:
+                progress(done, max(done, total))
+        return done
+
+    def _check_entry(self, fingerprint: bytes, address: Address) -> None:
+        place = f"segment {address.segment}, offset {address.offset}"
+        try:
+            record = self._reader.record(address)
+            place += f", key {record.key.text!r}"
+            if record.key.fingerprint() != fingerprint:
+                raise StoreError("the catalog leads to another key", ErrorKind.BAD_CATALOG)
+            decode_frame(record.frame)
+        except StoreError as error:
+            # a writer may have replaced or moved the record since the page was read
+            if address in self._catalog.lookup(fingerprint):
+                self._note(error, place)
+
+    def _check_documents(self) -> int:
+        with self._catalog.reading() as view:
+            numbers = [number for number, _, _ in view.documents()]
+        for number in numbers:
+            with self._catalog.reading() as view:
+                found = view.document(number)
+                if found is None:
+                    continue
+                try:
+                    for address, record in document_records(view, self._reader, number):
+                        if address not in view.lookup_many([record.key.fingerprint()])[0]:
+                            raise StoreError(
+                                f"leads to an old record of {record.key.text!r}",
+                                ErrorKind.BAD_CATALOG,
+                            )
+                        if number not in documents_of(view, record.key, record):
+                            raise StoreError(
+                                f"holds {record.key.text!r}, which does not know of it",
+                                ErrorKind.BAD_CATALOG,
+                            )
+                except StoreError as error:
+                    self._note(error, f"document {found[0]!r}")
+        return len(numbers)
+
+
+def _after(fingerprint: bytes, address: Address) -> bytes | None:
+    """The entry that follows this one in the order of bytes, None after the very last."""
+    entry = fingerprint + address.pack()
+    number = int.from_bytes(entry, "big") + 1
+    return None if number >> 8 * len(entry) else number.to_bytes(len(entry), "big")

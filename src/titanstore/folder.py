@@ -1,0 +1,221 @@
+"""The folder of a store: its header file, the writer's lock, the generation counter.
+
+    STORE           what this folder is: format version and store id, JSON
+    LOCK            flock'd by the one writer
+    GENERATION      8 bytes, raised whenever a stored value changed or went; mapped by all
+    catalog/        LMDB
+    segments/       00001.seg ...
+    BLOOM           only with the setting `bloom`
+
+FORMAT.md, "Store folder, version 1", is the contract.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import secrets
+from pathlib import Path
+
+from titanstore.errors import (
+    BusyError,
+    CorruptionError,
+    ErrorKind,
+    InvalidInputError,
+    NewerFormatError,
+    NotFoundError,
+)
+from titanstore.segments.writer import storage_error, sync_folder
+
+FORMAT_VERSION = 1
+_HEADER, _LOCK, _GENERATION = "STORE", "LOCK", "GENERATION"
+_PARTS = {_LOCK, _GENERATION, "catalog", "segments", "BLOOM", f"{_HEADER}.new"}
+_ID_BYTES = 16
+
+
+class StoreFolder:
+    """Paths and identity of one store."""
+
+    def __init__(self, path: Path, store_id: bytes) -> None:
+        self.path = path
+        self.store_id = store_id
+
+    @property
+    def catalog(self) -> Path:
+        """Folder of the LMDB environment."""
+        return self.path / "catalog"
+
+    @property
+    def segments(self) -> Path:
+        """Folder of the segment files."""
+        return self.path / "segments"
+
+    @property
+    def bloom(self) -> Path:
+        """File of the Bloom filter."""
+        return self.path / "BLOOM"
+
+    @property
+    def generation(self) -> Path:
+        """File of the generation counter."""
+        return self.path / _GENERATION
+
+
+class WriterLock:
+    """The right to write: at most one holder over all processes, freed by the kernel on a crash."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise storage_error(error, "taking the writer's lock") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._descriptor, 20, 0).decode(errors="replace") or "unknown"
+            os.close(self._descriptor)
+            raise BusyError(
+                f"{path} is open for writing by process {holder}; wait for it, or open with "
+                "read_only=True",
+                ErrorKind.ALREADY_OPEN,
+            ) from error
+        except OSError as error:
+            os.close(self._descriptor)
+            raise storage_error(error, "taking the writer's lock") from error
+        try:  # only for the message above, so a full disk does not matter
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        except OSError:
+            pass
+
+    def release(self) -> None:
+        """Give the lock back; idempotent. In a forked child this only drops the copy."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class Generation:
+    """A counter in a shared mapping: readers of other processes see each change in 40 ns."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        try:
+            descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+            try:
+                access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
+                self._mapping = mmap.mmap(descriptor, 8, access=access)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError as error:
+            raise CorruptionError(
+                f"{path.name} is missing: this store is incomplete", ErrorKind.NOT_A_STORE
+            ) from error
+        except ValueError as error:
+            raise CorruptionError(
+                f"{path.name} is shorter than 8 bytes", ErrorKind.NOT_A_STORE
+            ) from error
+        except OSError as error:
+            raise storage_error(error, f"opening {path.name}") from error
+        self.cells = memoryview(self._mapping).cast("Q")
+
+    def bump(self) -> int:
+        """Tell every process that a value changed; returns the new number."""
+        self.cells[0] = (self.cells[0] + 1) % 2**64
+        return self.cells[0]
+
+
+def _read_header(path: Path) -> bytes | None:
+    try:
+        content = (path / _HEADER).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise storage_error(error, f"reading {_HEADER}") from error
+    try:
+        header = json.loads(content)
+        version, store_id = int(header["format"]), bytes.fromhex(header["store_id"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptionError(
+            f"{path / _HEADER} is damaged: {error!r}", ErrorKind.NOT_A_STORE
+        ) from error
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{path}: store of format {version}, this release reads up to {FORMAT_VERSION}",
+            ErrorKind.NEWER_FORMAT,
+        )
+    if version < 1 or len(store_id) != _ID_BYTES:
+        raise CorruptionError(f"{path / _HEADER} is damaged", ErrorKind.NOT_A_STORE)
+    return store_id
+
+
+def open_folder(
+    path: Path, *, read_only: bool, create: bool
+) -> tuple[StoreFolder, WriterLock | None]:
+    """Find or make the folder of a store, and take the writer's lock unless `read_only`.
+
+    Raises
+    ------
+    NotFoundError
+        NO_STORE: there is none, and it is not to be made.
+    InvalidInputError
+        NOT_A_STORE: the folder holds something else.
+    BusyError, ReadOnlyError, StorageError, NewerFormatError, CorruptionError
+    """
+    store_id = _read_header(path)
+    if store_id is None:
+        if read_only or not create:
+            raise NotFoundError(f"there is no store at {path}", ErrorKind.NO_STORE)
+        _refuse_strangers(path)
+    if read_only:
+        assert store_id is not None
+        return StoreFolder(path, store_id), None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, f"making {path}") from error
+    lock = WriterLock(path)
+    try:
+        store_id = _read_header(path) or _create(path)
+    except BaseException:
+        lock.release()
+        raise
+    return StoreFolder(path, store_id), lock
+
+
+def _refuse_strangers(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InvalidInputError(f"{path} is a file, not a store", ErrorKind.NOT_A_STORE)
+    strangers = {entry.name for entry in path.iterdir()} - _PARTS if path.exists() else set()
+    if strangers:
+        raise InvalidInputError(
+            f"{path} is not a store and not empty: it holds {sorted(strangers)[0]!r}",
+            ErrorKind.NOT_A_STORE,
+        )
+
+
+def _create(path: Path) -> bytes:
+    """Make the parts, then the header: a folder with a header is complete."""
+    store_id = secrets.token_bytes(_ID_BYTES)
+    header = json.dumps({"format": FORMAT_VERSION, "store_id": store_id.hex()})
+    try:
+        for name in ("catalog", "segments"):
+            (path / name).mkdir(exist_ok=True)
+        _write_durably(path / _GENERATION, bytes(8))
+        fresh = path / f"{_HEADER}.new"
+        _write_durably(fresh, header.encode())
+        fresh.rename(path / _HEADER)
+        sync_folder(path)
+    except OSError as error:
+        raise storage_error(error, f"making a store at {path}") from error
+    return store_id
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
