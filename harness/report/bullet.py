@@ -67,6 +67,13 @@ def _domain(row: Row, limit: float) -> tuple[float, float]:
     if row.comparator.startswith(">"):
         if row.unit == "1" and 0 < limit < 1:
             return max(0.0, limit - 2 * (1 - limit)), 1.0
+        if row.unit == "1" and limit == 1:
+            # "100 %": nothing lies beyond, so nearly all of the bar is for what falls short.
+            seen = min(
+                (v for v in (row.low, row.estimate, row.bound) if v is not None), default=1.0
+            )
+            width = min(1.0, max((1 - seen) * 1.25, 0.01))
+            return 1 - width, 1 + width * _ZERO_LIMIT_AT / (1 - _ZERO_LIMIT_AT)
         return (0.0, limit / _LIMIT_AT) if limit > 0 else (limit - 1, limit + 1)
     if limit > 0:
         return 0.0, limit / _LIMIT_AT
@@ -77,8 +84,6 @@ def _domain(row: Row, limit: float) -> tuple[float, float]:
 
 
 def _text(row: Row) -> str:
-    if row.estimate is None:
-        return f"not measured; limit {row.limit_text}"
-    interval = f", interval {row.interval_text}" if row.interval_text else ""
     bound = f", best possible {row.bound_text}" if row.bound is not None else ""
+    interval = f", interval {row.interval_text}" if row.interval_text else ""
     return f"{row.value_text}{interval}{bound}; limit {row.limit_text}"

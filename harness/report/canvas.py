@@ -18,10 +18,23 @@ from matplotlib.figure import Figure as Canvas
 
 from harness.report.quantity import Scale
 
-__all__ = ["INK", "LIMIT", "MUTED", "SERIES", "STYLES", "Canvas", "png_of", "style", "svg_of"]
+__all__ = [
+    "INK",
+    "LIMIT",
+    "MUTED",
+    "PAPER",
+    "SERIES",
+    "STYLES",
+    "Canvas",
+    "in_units",
+    "mark_limit",
+    "png_of",
+    "style",
+    "svg_of",
+]
 
 INK, MUTED, GRID, PAPER, LIMIT = "#1b1f24", "#59616d", "#d9dde3", "#ffffff", "#b3201f"
-SERIES = ("#0b5fa5", "#b35900", "#6b3fa0", "#1c7a4a", "#7b828c")
+SERIES = ("#0b5fa5", "#b35900", "#6b3fa0", "#1c7a4a", "#69707a")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 """Line styles in the order of SERIES: a curve is told by its dashes as well as its colour."""
 
@@ -82,7 +95,7 @@ def svg_of(canvas: Canvas, name: str, alternative: str) -> str:
     """
     file = io.BytesIO()
     canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(file.getvalue())
+    root = ElementTree.fromstring(file.getvalue())  # noqa: S314 - drawn here, not received
     _clean(root, name)
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
@@ -117,16 +130,16 @@ def _themed(declarations: str) -> str:
     return declarations.replace("'DejaVu Sans'", "var(--sans, sans-serif)")
 
 
-def mark_limit(axes: Axes, place: float, text: str) -> None:
-    """A vertical line where the limit is, named above the plot."""
+def mark_limit(axes: Axes, place: float, text: str, *, side: str = "center") -> None:
+    """A vertical line where the limit is, named above the plot, centred or on the side asked."""
     axes.axvline(place, color=LIMIT, linewidth=1.6, zorder=3)
     axes.annotate(
         text,
         (place, 1.0),
         xycoords=("data", "axes fraction"),
-        xytext=(0, 3),
+        xytext=({"left": 2, "right": -2}.get(side, 0), 3),
         textcoords="offset points",
-        ha="center",
+        ha=side,
         va="bottom",
         color=LIMIT,
         fontsize=9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from harness.report.canvas import (
     INK,
     LIMIT,
+    PAPER,
     SERIES,
     STYLES,
     Canvas,
@@ -32,8 +34,9 @@ __all__ = [
     "draw_starts",
 ]
 
-_WIDTH = 5.6
+_WIDTH = 4.4  # at 375 px of screen a 9-point letter is then 10 px high
 _POINTS_MAX = 260
+_NAME_MAX = 20  # characters of a name beside the axes, before it takes a second line
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xx")
 
 
@@ -93,7 +96,8 @@ def draw_latency(spreads: Sequence[Spread], limit: float) -> Canvas:
         ranks = ranks[ranks < ordered.size]
         shares = (ranks + 0.5) / ordered.size
         colour, dash = SERIES[place % 5], STYLES[place % 5]
-        text = f"{spread.label}: p50 {_time(p50, limit)}, p99 {_time(p99, limit)}"
+        gap = " " if len(spread.label) <= _NAME_MAX else "\n"
+        text = f"{spread.label}:{gap}p50 {_time(p50, limit)}, p99 {_time(p99, limit)}"
         axes.plot(
             ordered[ranks], -np.log10(1 - shares), color=colour, linestyle=dash, linewidth=1.8
         )
@@ -117,11 +121,14 @@ def draw_latency(spreads: Sequence[Spread], limit: float) -> Canvas:
 
 
 def draw_sizes(models: Sequence[Rungs]) -> Canvas:
-    """One panel a model: bars of bytes per vector, smallest first, with limit and bounds as lines."""
-    heights = [1.0 + len(model.rivals) + 1.6 for model in models]
+    """One panel a model: bars of bytes per vector, smallest first; limit and bounds as lines."""
+    heights = [1.0 + len(model.rivals) + 2.6 for model in models]
     canvas = Canvas(figsize=(_WIDTH, 0.27 * sum(heights) + 0.5), layout="constrained")
-    panels = canvas.subplots(len(models), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, model in zip(panels, models, strict=True):
+    panels = canvas.subfigures(len(models), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for panel, model in zip(panels, models, strict=True):
+        # Over the whole width: above the axes alone, a long model name would be cut off.
+        panel.suptitle(model.label, x=0.01, ha="left", fontsize=10, fontweight="bold")
+        axes = panel.subplots()
         bars = sorted([("this store", model.ours), *model.rivals.items()], key=lambda bar: bar[1])
         rows = range(len(bars))
         axes.barh(
@@ -130,16 +137,17 @@ def draw_sizes(models: Sequence[Rungs]) -> Canvas:
             color=[SERIES[0] if name == "this store" else SERIES[4] for name, _ in bars],
             height=0.68,
         )
-        names = [f"▸ {name}" if name == "this store" else name for name, _ in bars]
+        names = [f"▸ {name}" if name == "this store" else name[:_NAME_MAX] for name, _ in bars]
         axes.set_yticks(rows, names)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.invert_yaxis()
         right = max([size for _, size in bars] + [model.raw or 0.0]) * 1.16
         axes.set_xlim(0, right)
-        for row, (_, size) in enumerate(bars):
+        for row, (name, size) in enumerate(bars):
             share = f" · {format_quantity(size / model.raw, '1')}" if model.raw else ""
             text = f"{format_quantity(size, 'B')}{share}"
-            inside = size > 0.45 * right
+            inside = size > 0.55 * right
+            ground = SERIES[0] if name == "this store" else SERIES[4]
             axes.annotate(
                 text,
                 (size, row),
@@ -148,26 +156,30 @@ def draw_sizes(models: Sequence[Rungs]) -> Canvas:
                 ha="right" if inside else "left",
                 va="center",
                 fontsize=8.5,
-                color="#ffffff" if inside else INK,
+                color=PAPER if inside else INK,
+                zorder=5,
+                bbox={"facecolor": ground if inside else PAPER, "edgecolor": "none", "pad": 0.8},
             )
         axes.grid(visible=False, axis="y")
-        axes.set_title(model.label, pad=16)
+        lowest = min(model.bounds.values(), default=0.0)
         if model.limit is not None:
-            mark_limit(axes, model.limit, "limit")
+            side = "left" if lowest <= model.limit else "right"
+            mark_limit(axes, model.limit, "limit", side=side if model.bounds else "center")
         for place, size in enumerate(model.bounds.values()):
             axes.axvline(size, color=INK, linewidth=1.6, linestyle=(":", "--")[place % 2])
         if model.bounds:
-            lowest = min(model.bounds.values())
+            before = model.limit is None or lowest <= model.limit
             axes.annotate(
                 "bound",
                 (lowest, 1.0),
                 xycoords=("data", "axes fraction"),
-                xytext=(-2, 3),
+                xytext=(-2 if before else 2, 3),
                 textcoords="offset points",
-                ha="right",
+                ha="right" if before else "left",
+                va="bottom",
                 fontsize=9,
             )
-    panels[-1].set_xlabel("bytes per vector")
+    axes.set_xlabel("bytes per vector")
     return canvas
 
 
@@ -224,7 +236,8 @@ def draw_ratios(traces: Sequence[Curve]) -> Canvas:
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    canvas.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=2)
+    columns = 2 if max(map(len, handles)) <= _NAME_MAX + 2 else 1
+    canvas.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=columns)
     return canvas
 
 
@@ -240,9 +253,10 @@ def draw_memory(stacks: Sequence[Stack]) -> Canvas:
         _pile(upper, row, added, kinds)
         if stack.limit is not None:
             upper.plot([stack.limit] * 2, [row - 0.42, row + 0.42], color=LIMIT, linewidth=2.2)
+            end = max(stack.limit, sum(size for size in added.values() if size > 0))
             upper.annotate(
                 f"limit {format_quantity(stack.limit, 'B', exact=True)}",
-                (stack.limit, row),
+                (end, row),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
@@ -251,12 +265,12 @@ def draw_memory(stacks: Sequence[Stack]) -> Canvas:
             )
         _pile(lower, 2 * row, stack.treatment, kinds)
         _pile(lower, 2 * row + 1, stack.control, kinds)
-    upper.set_yticks(range(count), [stack.label for stack in stacks])
-    names = [text for s in stacks for text in (f"{s.label}, with store", "import only")]
+    upper.set_yticks(range(count), [_folded(stack.label) for stack in stacks])
+    names = [text for s in stacks for text in (f"{_folded(s.label)},\nwith store", "import only")]
     lower.set_yticks(range(2 * count), names)
-    upper.set_title("added by the store (counted page types)")
+    upper.set_title("added by the store")
     lower.set_title("whole process")
-    right = max([upper.get_xlim()[1], *(s.limit * 1.3 for s in stacks if s.limit)])
+    right = max([upper.get_xlim()[1], *(s.limit * 1.45 for s in stacks if s.limit)])
     upper.set_xlim(min(0.0, upper.get_xlim()[0]), right)
     for axes in (upper, lower):
         axes.invert_yaxis()
@@ -280,7 +294,7 @@ def _pile(axes: object, row: int, parts: Mapping[str, float], kinds: Sequence[st
             left=above if size >= 0 else below,
             color=SERIES[place % 5],
             hatch=_HATCHES[place % 5],
-            edgecolor="#ffffff",
+            edgecolor=PAPER,
             linewidth=0.6,
             height=0.66,
             label=kind,
@@ -302,7 +316,7 @@ def draw_starts(spreads: Sequence[Spread], limit: float) -> Canvas:
         axes.plot(values, heights, "o", color=SERIES[0], alpha=0.65, markersize=5, mew=0)
         median = float(np.median(values))
         axes.plot([median] * 2, [row - 0.36, row + 0.36], color=INK, linewidth=2.4)
-    axes.set_yticks(range(len(spreads)), [spread.label for spread in spreads])
+    axes.set_yticks(range(len(spreads)), [_folded(spread.label) for spread in spreads])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(spreads) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -315,7 +329,9 @@ def draw_starts(spreads: Sequence[Spread], limit: float) -> Canvas:
     return canvas
 
 
+def _folded(label: str) -> str:
+    return "\n".join(textwrap.wrap(label, _NAME_MAX)[:2]).rstrip(", ")
+
+
 def _time(value: float, limit: float) -> str:
     return format_quantity(value, "s", limit=limit)
-
-

@@ -6,7 +6,7 @@ A figure whose data is missing becomes a sentence that says so, never an empty p
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,17 +112,28 @@ def _rows(report: Report, gate: str) -> list[Row]:
     return [row for found in report.gates if found.id == gate for row in found.rows]
 
 
-def _spreads(report: Report, run_dir: Path, gate: str) -> list[tuple[Row, charts.Spread]]:
-    found = []
+def _spreads(
+    report: Report, run_dir: Path, gate: str
+) -> tuple[list[tuple[Row, charts.Spread]], str]:
+    """Samples of a gate's rows, each file once, and a sentence on the rows left out."""
+    found: list[tuple[Row, charts.Spread]] = []
+    drawn: set[str] = set()
+    left_out = []
     for row in _rows(report, gate):
+        if row.measurement in drawn:
+            continue
         values = [value for value in read_values(run_dir, row) if 0 < value < float("inf")]
-        if row.unit == "s" and len(values) >= 2:
+        if row.unit == "s" and len(values) >= 2 and len(found) < _PANELS_MAX:
             found.append((row, charts.Spread(label=_short(row.label), values=values)))
-    return found[:_PANELS_MAX]
+            drawn.add(row.measurement)
+        else:
+            left_out.append(_short(row.label))
+    sentence = f" Not drawn, no samples or no room: {', '.join(left_out)}." if left_out else ""
+    return found, sentence
 
 
 def _latency(report: Report, run_dir: Path, gate: str) -> _Drawn | None:
-    found = _spreads(report, run_dir, gate)
+    found, left_out = _spreads(report, run_dir, gate)
     limit = next((row.limit for row, _ in found if row.limit), None)
     if not found or limit is None:
         return None
@@ -141,7 +152,7 @@ def _latency(report: Report, run_dir: Path, gate: str) -> _Drawn | None:
     return _Drawn(
         canvas=lambda: charts.draw_latency(spreads, limit),
         caption=f"Share of {what} that took at most this long; each step up is ten times rarer. "
-        f"Dots mark p50 and p99, the red line the limit.{timer}",
+        f"Dots mark p50 and p99, the red line the limit.{timer}{left_out}",
         alternative=f"Distribution of {what}, limit {format_quantity(limit, 's', exact=True)}. "
         + "; ".join(facts)
         + ".",
@@ -175,7 +186,9 @@ def _sizes(report: Report) -> _Drawn | None:
         )
         others = {**known, **rivals}
         listed = ", ".join(f"{n} {format_quantity(v, 'B')}" for n, v in others.items())
-        facts.append(f"{row.label}: this store {format_quantity(ours, 'B')}; {listed or 'no rival'}")
+        facts.append(
+            f"{row.label}: this store {format_quantity(ours, 'B')}; {listed or 'no rival'}"
+        )
     if not models:
         return None
     shown = models[:_PANELS_MAX]
@@ -272,7 +285,7 @@ def _memory(report: Report) -> _Drawn | None:
 
 
 def _starts(report: Report, run_dir: Path) -> _Drawn | None:
-    found = _spreads(report, run_dir, "startup.time")
+    found, left_out = _spreads(report, run_dir, "startup.time")
     limit = next((row.limit for row, _ in found if row.limit), None)
     if not found or limit is None:
         return None
@@ -285,11 +298,11 @@ def _starts(report: Report, run_dir: Path) -> _Drawn | None:
     return _Drawn(
         canvas=lambda: charts.draw_starts(spreads, limit),
         caption="One dot a fresh process, from exec to the first vector returned; the dark bar is "
-        "the median, which the gate judges, the red line the limit.",
+        f"the median, which the gate judges, the red line the limit.{left_out}",
         alternative=f"Start-up times, limit {format_quantity(limit, 's', exact=True)}. {facts}.",
     )
 
 
 def _short(label: str, most: int = 34) -> str:
-    label = " ".join(label.split())
+    label = " ".join(label.split()).lstrip("_")  # matplotlib hides labels that begin with one
     return label if len(label) <= most else f"{label[: most - 1]}…"

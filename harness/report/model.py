@@ -7,6 +7,7 @@ Source of the fields: the contract of `verdicts.json` (harness/verdicts.schema.j
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.report.quantity import format_interval, format_quantity, format_share
-from harness.report.verdict import DECISION_LOOKS, SETTLED, VERDICT_LOOKS, Look, rank
+from harness.report.verdict import CONTRADICTED, DECISION_LOOKS, SETTLED, VERDICT_LOOKS, Look, rank
 
 __all__ = ["Beside", "Gate", "Report", "Row", "Waiver", "read_report"]
 
 SCHEMA_VERSION = 1
+
+_BREAKS = re.compile(r"[\t\n\r\x0b\x0c\x85\u2028\u2029]+")
+_ILLEGIBLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+_EXIT_CODES = {"GO": (0,), "NO-GO": (1,), "HOLD": (1, 3)}  # --strict turns 3 into 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +135,13 @@ class Gate:
 
     @property
     def lead(self) -> Row | None:
-        """The row that decides the gate: the worst of those that count."""
-        counting = [row for row in self.rows if row.blocking] if self.blocking else self.rows
-        return next(iter(counting or self.rows), None)
+        """The row that decides the gate: the worst of those that count.
+
+        A row with the gate's own verdict goes first, so that no PASS stands beside a miss.
+        """
+        counting = [row for row in self.rows if row.blocking] or self.rows
+        agreeing = [row for row in counting if row.verdict == self.verdict]
+        return next(iter(agreeing or counting), None)
 
     @property
     def tally(self) -> str:
@@ -169,8 +180,8 @@ class Report:
 
     @property
     def look(self) -> Look:
-        """Sign and tone of the decision."""
-        return DECISION_LOOKS[self.verdict]
+        """Sign and tone of the decision; a contradicted one is never shown in its own colour."""
+        return CONTRADICTED if self.alarms else DECISION_LOOKS[self.verdict]
 
     @property
     def headline(self) -> str:
@@ -201,6 +212,9 @@ class Report:
 def read_report(run_dir: Path) -> Report:
     """Read `verdicts.json` and `manifest.json` of a run; nothing is written.
 
+    Every text comes back legible: what no document can carry or what would turn the reading
+    direction (control characters, lone surrogates, bidirectional marks) is U+FFFD instead.
+
     Raises
     ------
     FileNotFoundError
@@ -223,7 +237,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"{path.name}: want a JSON object, got {type(content).__name__}")
-    return content
+    legible: dict[str, Any] = _legible(content)
+    return legible
+
+
+def _legible(tree: Any) -> Any:
+    if isinstance(tree, str):
+        return _ILLEGIBLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(_BREAKS.split(tree)))
+    if isinstance(tree, list):
+        return [_legible(value) for value in tree]
+    if isinstance(tree, dict):
+        return {_legible(key): _legible(value) for key, value in tree.items()}
+    return tree
 
 
 def _report(verdicts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Report:
@@ -244,7 +269,7 @@ def _report(verdicts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Report:
         reasons=tuple(str(reason) for reason in decision.get("reasons", ())),
         gates=gates,
         waivers=tuple(_waiver(raw) for raw in verdicts.get("waivers", ())),
-        alarms=_contradictions(run, manifest, decision["verdict"], gates),
+        alarms=_contradictions(run, manifest, decision, gates),
     )
 
 
@@ -330,19 +355,32 @@ def _number(raw: Any) -> float | None:
 
 
 def _contradictions(
-    run: Mapping[str, Any], manifest: Mapping[str, Any], verdict: str, gates: Sequence[Gate]
+    run: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    decision: Mapping[str, Any],
+    gates: Sequence[Gate],
 ) -> tuple[str, ...]:
     """What can't be true of one honest run: shown above everything else, never smoothed over."""
     alarms = []
+    verdict, exit_code = decision["verdict"], int(decision["exit_code"])
     unsettled = [gate.id for gate in gates if gate.blocking and gate.verdict not in SETTLED]
     if verdict == "GO" and unsettled:
-        alarms.append(f"The decision says GO, but these blocking gates do not: {unsettled}.")
+        alarms.append(
+            f"The decision says GO, but these blocking gates do not: {', '.join(unsettled)}."
+        )
     if verdict == "GO" and not any(gate.blocking for gate in gates):
         alarms.append("The decision says GO, but no gate blocks in this profile.")
-    for name in ("id", "profile", "commit", "content_digest", "config_digest"):
-        if name in run and name in manifest and run[name] != manifest[name]:
-            alarms.append(
-                f"verdicts.json and manifest.json disagree on {name}: "
-                f"{run[name]!r} and {manifest[name]!r}."
-            )
+    if exit_code not in _EXIT_CODES[verdict]:
+        alarms.append(f"The decision says {verdict}, but the exit code is {exit_code}.")
+    for gate in gates:
+        worse = [row.label for row in gate.rows if row.blocking and row.verdict not in SETTLED]
+        if gate.verdict == "PASS" and worse:
+            alarms.append(f"{gate.id} says {gate.verdict}, but not its rows {', '.join(worse)}.")
+        if gate.verdict == "PASS" and not any(row.estimate is not None for row in gate.rows):
+            alarms.append(f"{gate.id} says PASS, but nothing was measured.")
+    alarms.extend(
+        f"verdicts.json and manifest.json disagree on {name}: {run[name]!r} and {manifest[name]!r}."
+        for name in ("id", "profile", "commit", "content_digest", "config_digest")
+        if name in run and name in manifest and run[name] != manifest[name]
+    )
     return tuple(alarms)

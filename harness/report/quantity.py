@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 
 __all__ = ["Scale", "absent", "format_interval", "format_quantity", "format_share", "scale_of"]
 
 absent = "not measured"
-_DECIMALS_MAX = 12
+_DECIMALS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +156,8 @@ def _places(number: float, unit: str) -> int:
 
 
 def _exact_places(number: float) -> int:
-    text = f"{number:.9g}"
-    if "e" in text:
-        return 0
-    return len(text.partition(".")[2])
+    exponent = Decimal(f"{number:.9g}").as_tuple().exponent
+    return min(_DECIMALS_MAX, max(0, -exponent)) if isinstance(exponent, int) else 0
 
 
 def _crosses(number: float, text: str, wall: float) -> bool:
@@ -166,7 +165,9 @@ def _crosses(number: float, text: str, wall: float) -> bool:
     printed = float(text)
     if math.isclose(number, wall, rel_tol=1e-12, abs_tol=0.0):
         return False  # the same number but for a division by the unit
-    return (number < wall and printed >= wall) or (number > wall and printed <= wall)
+    if math.isclose(printed, wall, rel_tol=1e-14, abs_tol=0.0):
+        return True  # reads as the wall itself, whatever the last bit says
+    return (number < wall) != (printed < wall)
 
 
 def _grouped(text: str) -> str:

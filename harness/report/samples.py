@@ -34,11 +34,12 @@ def read_values(run_dir: Path, row: Row) -> list[float]:
 def _pooled(content: Any) -> list[float]:
     processes = content.get("processes") if isinstance(content, dict) else None
     values: list[float] = []
-    for process in processes or ():
+    for process in processes if isinstance(processes, list) else ():
         if isinstance(process, dict) and not process.get("control"):
+            listed = process.get("values")
             values.extend(
                 float(value)
-                for value in process.get("values") or ()
+                for value in (listed if isinstance(listed, list) else ())
                 if isinstance(value, (int, float)) and value == value
             )
     return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DECISION_LOOKS", "SETTLED", "VERDICT_LOOKS", "Look", "rank"]
+__all__ = ["CONTRADICTED", "DECISION_LOOKS", "SETTLED", "VERDICT_LOOKS", "Look", "rank"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,11 @@ DECISION_LOOKS = {
     "NO-GO": Look(sign="✗", tone="fail", meaning="a blocking gate is FAIL or INFEASIBLE"),
     "HOLD": Look(sign="?", tone="hold", meaning="nothing failed, but something is not known"),
 }
+
+CONTRADICTED = Look(
+    sign="⚠", tone="fail", meaning="not to be relied on, for this report contradicts itself"
+)
+"""How a decision is shown that its own gates, exit code or manifest deny."""
 
 _ORDER = {verdict: place for place, verdict in enumerate(VERDICT_LOOKS)}
 

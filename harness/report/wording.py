@@ -1,4 +1,4 @@
-"""The sentences of a report, derived from its verdicts: no sentence says more than the data does."""
+"""The sentences of a report, derived from its verdicts: none says more than the data does."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def not_tested(report: Report) -> list[str]:
         if not gate.rows
     ]
     for tier, meaning in _TIER_WORDS.items():
-        where = sorted({row.gate for row in rows if row.evidence == tier and row.estimate is not None})
+        where = sorted(
+            {row.gate for row in rows if row.evidence == tier and row.estimate is not None}
+        )
         if where:
             sentences.append(f"Seen only on {meaning} ({tier}) in some rows: {', '.join(where)}.")
     if not any(row.evidence == "live" for row in rows):

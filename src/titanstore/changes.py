@@ -318,7 +318,9 @@ def append_records(
     last: Address | None = None,
 ) -> dict[StoredKey, Placed]:
     """Append records durably and tell the catalog the new ends; addresses by key."""
-    places, ends = writer.append(records, view.last_end() if last is None else last)
+    committed = view.last_end()
+    assert last is None or last.segment == committed.segment, "a later segment has records"
+    places, ends = writer.append(records, committed if last is None else last)
     for number, end in ends.items():
         state = view.segment(number) or SegmentState(SEGMENT_HEADER_BYTES, 0)
         view.set_segment(number, SegmentState(end, state.dead_bytes))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from titanstore.catalog.catalog import Catalog
 from titanstore.changes import documents_of
 from titanstore.codec.choose import decode_frame
-from titanstore.errors import ErrorKind, StoreError
+from titanstore.errors import CorruptionError, ErrorKind, StoreError
 from titanstore.segments.layout import Address
 from titanstore.segments.reader import SegmentReader
+from titanstore.tiers.bloom import BloomFilter
 from titanstore.tiers.cold import document_records
 
 _PAGE_ENTRIES = 5_000  # entries a read transaction: a long one would hold back LMDB's pages
@@ -43,22 +44,30 @@ class CheckReport:
 class StoreCheck:
     """Walks one store; reads only, and may run while another process writes."""
 
-    def __init__(self, catalog: Catalog, reader: SegmentReader) -> None:
+    def __init__(
+        self, catalog: Catalog, reader: SegmentReader, bloom: BloomFilter | None = None
+    ) -> None:
         self._catalog = catalog
         self._reader = reader
+        self._bloom = bloom
         self._problems: list[Problem] = []
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> CheckReport:
         """Read everything once; `progress(done, total)` is called every few thousand vectors."""
-        segments = self._check_segments()
-        vectors = self._check_entries(progress)
-        documents = self._check_documents()
         return CheckReport(
-            vectors=vectors,
-            documents=documents,
-            segments=segments,
+            segments=self._walk(self._check_segments, "segments"),
+            vectors=self._walk(lambda: self._check_entries(progress), "entries"),
+            documents=self._walk(self._check_documents, "documents"),
             problems=tuple(self._problems),
         )
+
+    def _walk(self, part: Callable[[], int], name: str) -> int:
+        """One part of the walk; damage of the catalog itself ends it."""
+        try:
+            return part()
+        except CorruptionError as error:
+            self._note(error, f"catalog, {name}")
+            return 0
 
     def _note(self, error: StoreError, place: str) -> None:
         self._problems.append(Problem(kind=error.kind, place=place, message=str(error)))
@@ -100,7 +109,12 @@ class StoreCheck:
             record = self._reader.record(address)
             place += f", key {record.key.text!r}"
             if record.key.fingerprint() != fingerprint:
-                raise StoreError("the catalog leads to another key", ErrorKind.BAD_CATALOG)
+                raise CorruptionError("the catalog leads to another key", ErrorKind.BAD_CATALOG)
+            if self._bloom is not None and not self._bloom.may_contain(fingerprint):
+                raise CorruptionError(
+                    "BLOOM is damaged, the key would not be found: remove the file",
+                    ErrorKind.BAD_BLOOM,
+                )
             decode_frame(record.frame)
         except StoreError as error:
             # a writer may have replaced or moved the record since the page was read
@@ -109,27 +123,31 @@ class StoreCheck:
 
     def _check_documents(self) -> int:
         with self._catalog.reading() as view:
-            numbers = [number for number, _, _ in view.documents()]
-        for number in numbers:
-            with self._catalog.reading() as view:
-                found = view.document(number)
-                if found is None:
-                    continue
+            documents = {number: name for number, name, _ in view.documents()}
+        for number, name in documents.items():
+            try:
+                self._check_document(number)
+            except StoreError:
+                # compaction may have removed a segment under this view: believe the second look
                 try:
-                    for address, record in document_records(view, self._reader, number):
-                        if address not in view.lookup_many([record.key.fingerprint()])[0]:
-                            raise StoreError(
-                                f"leads to an old record of {record.key.text!r}",
-                                ErrorKind.BAD_CATALOG,
-                            )
-                        if number not in documents_of(view, record.key, record):
-                            raise StoreError(
-                                f"holds {record.key.text!r}, which does not know of it",
-                                ErrorKind.BAD_CATALOG,
-                            )
+                    self._check_document(number)
                 except StoreError as error:
-                    self._note(error, f"document {found[0]!r}")
-        return len(numbers)
+                    self._note(error, f"document {name!r}")
+        return len(documents)
+
+    def _check_document(self, number: int) -> None:
+        with self._catalog.reading() as view:
+            for address, record in document_records(view, self._reader, number):
+                key = record.key
+                if address not in view.lookup_many([key.fingerprint()])[0]:
+                    raise CorruptionError(
+                        f"leads to an old record of {key.text!r}", ErrorKind.BAD_CATALOG
+                    )
+                if number not in documents_of(view, key, record):
+                    raise CorruptionError(
+                        f"holds {key.text!r}, which does not know of it",
+                        ErrorKind.BAD_CATALOG,
+                    )
 
 
 def _after(fingerprint: bytes, address: Address) -> bytes | None:

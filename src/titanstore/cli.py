@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
 import click
 
 from titanstore.config import load_config
-from titanstore.errors import StoreError
+from titanstore.errors import CorruptionError, StoreError
 from titanstore.store import EmbeddingStore
 
 _PATH = click.argument("path", type=click.Path(path_type=Path))
@@ -24,24 +26,33 @@ def main() -> None:
     """
 
 
-def _open(path: Path, *, read_only: bool) -> EmbeddingStore:
+@contextmanager
+def _opened(path: Path, *, read_only: bool) -> Iterator[EmbeddingStore]:
     try:
-        return EmbeddingStore.open(path, load_config(), read_only=read_only, create=False)
+        with EmbeddingStore.open(path, load_config(), read_only=read_only, create=False) as store:
+            yield store
     except StoreError as error:
-        raise _refusal(error) from error
+        refusal = Damage if isinstance(error, CorruptionError) else Refusal
+        raise refusal(f"{error} [{error.kind}]") from error
 
 
-def _refusal(error: StoreError) -> click.ClickException:
-    refusal = click.ClickException(f"{error} [{error.kind}]")
-    refusal.exit_code = 2
-    return refusal
+class Refusal(click.ClickException):
+    """A command that could not be carried out."""
+
+    exit_code = 2
+
+
+class Damage(Refusal):
+    """A store so damaged that the command could not be carried out."""
+
+    exit_code = 1
 
 
 @main.command()
 @_PATH
 def info(path: Path) -> None:
     """Show what a store at PATH holds and what it takes on the disk."""
-    with _open(path, read_only=True) as store:
+    with _opened(path, read_only=True) as store:
         stats = store.stats()
     for field in fields(stats):
         if field.name.endswith(("vectors", "documents", "segments", "_bytes")) and not (
@@ -59,7 +70,7 @@ def check(path: Path) -> None:
 
     Works while another process writes. Exit status 1 if anything is damaged.
     """
-    with _open(path, read_only=True) as store:
+    with _opened(path, read_only=True) as store:
         if sys.stderr.isatty():
             with click.progressbar(length=len(store), label="checking", file=sys.stderr) as bar:
                 report = store.check(lambda done, _: bar.update(done - bar.pos))
@@ -82,9 +93,6 @@ def maintain(path: Path) -> None:
 
     Readers go on meanwhile. Safe to interrupt at any moment.
     """
-    with _open(path, read_only=False) as store:
-        try:
-            done = store.maintain()
-        except StoreError as error:
-            raise _refusal(error) from error
+    with _opened(path, read_only=False) as store:
+        done = store.maintain()
     click.echo(f"removed {done.segments_removed} segment files, freed {done.bytes_freed} bytes")

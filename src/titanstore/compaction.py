@@ -12,12 +12,18 @@ from functools import partial
 from pathlib import Path
 
 from titanstore.catalog.catalog import Catalog, CatalogWriter
-from titanstore.catalog.layout import runs_of
+from titanstore.catalog.layout import SegmentState, runs_of
 from titanstore.changes import append_records, bury, documents_of, in_transaction
 from titanstore.codec.choose import RAW
 from titanstore.codec.frame import checked_body, parse_header
 from titanstore.keys import StoredKey
-from titanstore.segments.layout import SEGMENT_HEADER_BYTES, Address, Record, records
+from titanstore.segments.layout import (
+    SEGMENT_BYTES_LIMIT,
+    SEGMENT_HEADER_BYTES,
+    Address,
+    Record,
+    records,
+)
 from titanstore.segments.reader import SegmentReader, segment_path
 from titanstore.segments.writer import NewRecord, Placed, SegmentWriter, storage_error
 from titanstore.tiers.cold import document_records
@@ -34,13 +40,11 @@ class Compaction:
         catalog: Catalog,
         reader: SegmentReader,
         writer: SegmentWriter,
-        segment_bytes_max: int,
     ) -> None:
         self._folder = folder
         self._catalog = catalog
         self._reader = reader
         self._writer = writer
-        self._segment_bytes_max = segment_bytes_max
 
     def run(self, dead_share: float) -> tuple[int, int]:
         """Compact each segment of which more than `dead_share` is dead.
@@ -54,10 +58,10 @@ class Compaction:
         with self._catalog.reading() as view:
             states = view.segments()
         removed = self._remove_orphans(set(states))
-        last = max(states, default=0)
         for number in states:
             with self._catalog.reading() as view:
-                state = view.segment(number)  # an earlier turn may have appended to it
+                # an earlier turn may have appended to it, or begun another one after it
+                state, last = view.segment(number), view.last_end().segment
             assert state is not None
             size = state.end - SEGMENT_HEADER_BYTES
             if size and state.dead_bytes > dead_share * size:
@@ -78,11 +82,12 @@ class Compaction:
         is_first_batch = True
         for batch in self._batches(number, end):
             # the last segment is the one appended to: its records move on to a new one
-            force = Address(number, self._segment_bytes_max) if is_last and is_first_batch else None
+            force = Address(number, SEGMENT_BYTES_LIMIT) if is_last and is_first_batch else None
             in_transaction(self._catalog, partial(self._move, number, batch, force))
             is_first_batch = False
         if is_last and is_first_batch:
-            return 0  # nothing lives in it, but its number must stay the highest
+            # nothing lives in it, but numbers are never used twice: an empty one follows it
+            in_transaction(self._catalog, partial(self._begin_after, number))
         in_transaction(self._catalog, lambda view: view.set_segment(number, None))
         self._reader.forget(number)
         try:
@@ -90,6 +95,10 @@ class Compaction:
         except OSError as error:
             raise storage_error(error, f"removing segment {number}") from error
         return 1
+
+    def _begin_after(self, number: int, view: CatalogWriter) -> None:
+        end = self._writer.begin(number + 1)
+        view.set_segment(number + 1, SegmentState(end, 0))
 
     def _batches(self, number: int, end: int) -> Iterator[list[Record]]:
         """Live records of a segment, some megabytes at a time."""

@@ -67,7 +67,7 @@ class StoreConfig:
     def __post_init__(self) -> None:
         for name in ("memory_bytes_max", "hot_bytes_max", "warm_bytes_max"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            if not _is_whole(value) or value < 0:
                 raise _bad(name, value, "a number of bytes, 0 or more")
         for name in ("prefetch", "compression", "bloom", "refuse_non_finite"):
             if not isinstance(getattr(self, name), bool):
@@ -76,10 +76,19 @@ class StoreConfig:
             raise _bad("policy", self.policy, " or ".join(get_args(PolicyName)))
         if self.durability not in get_args(Durability):
             raise _bad("durability", self.durability, " or ".join(get_args(Durability)))
-        if self.dimension is not None and not 0 < self.dimension <= DIMENSION_MAX:
+        if self.dimension is not None and not (
+            _is_whole(self.dimension) and 0 < self.dimension <= DIMENSION_MAX
+        ):
             raise _bad("dimension", self.dimension, f"1 to {DIMENSION_MAX}, or nothing")
-        if not MIB <= self.segment_bytes_max <= SEGMENT_BYTES_LIMIT:
+        if not (
+            _is_whole(self.segment_bytes_max)
+            and MIB <= self.segment_bytes_max <= SEGMENT_BYTES_LIMIT
+        ):
             raise _bad("segment_bytes_max", self.segment_bytes_max, f"{MIB} to 2**32 - 1")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _bad(name: str, seen: object, wanted: str) -> InvalidInputError:
@@ -115,7 +124,10 @@ def load_config(
             document = tomllib.loads(file.read_text())
         except (OSError, ValueError) as error:
             raise InvalidInputError(f"{file}: {error}", ErrorKind.BAD_SETTING) from error
-        values |= document.get("titanstore", document)
+        table = document.get("titanstore", document)
+        if not isinstance(table, dict):
+            raise _bad("titanstore", table, "a table")
+        values |= table
     for variable, text in (os.environ if environment is None else environment).items():
         if variable.startswith(ENVIRONMENT_PREFIX):
             name = variable[len(ENVIRONMENT_PREFIX) :].lower()

@@ -41,6 +41,7 @@ class ErrorKind(StrEnum):
     SHORT_SEGMENT = "short-segment"
     MISSING_SEGMENT = "missing-segment"
     BAD_CATALOG = "bad-catalog"
+    BAD_BLOOM = "bad-bloom"
     NEWER_FORMAT = "newer-format"
     ALREADY_OPEN = "already-open"
     OPENED_READ_ONLY = "opened-read-only"

@@ -120,6 +120,11 @@ class Generation:
             raise storage_error(error, f"opening {path.name}") from error
         self.cells = memoryview(self._mapping).cast("Q")
 
+    def close(self) -> None:
+        """Let the mapping go; the counter stands still from now on."""
+        self.cells = memoryview(bytes(8)).cast("Q")
+        del self._mapping
+
     def bump(self) -> int:
         """Tell every process that a value changed; returns the new number."""
         self.cells[0] = (self.cells[0] + 1) % 2**64
@@ -136,7 +141,7 @@ def _read_header(path: Path) -> bytes | None:
     try:
         header = json.loads(content)
         version, store_id = int(header["format"]), bytes.fromhex(header["store_id"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise CorruptionError(
             f"{path / _HEADER} is damaged: {error!r}", ErrorKind.NOT_A_STORE
         ) from error
@@ -177,7 +182,11 @@ def open_folder(
         raise storage_error(error, f"making {path}") from error
     lock = WriterLock(path)
     try:
-        store_id = _read_header(path) or _create(path)
+        store_id = _read_header(path)
+        if store_id is None:
+            store_id = _create(path)
+        else:
+            _refuse_lost_catalog(path)
     except BaseException:
         lock.release()
         raise
@@ -192,6 +201,24 @@ def _refuse_strangers(path: Path) -> None:
         raise InvalidInputError(
             f"{path} is not a store and not empty: it holds {sorted(strangers)[0]!r}",
             ErrorKind.NOT_A_STORE,
+        )
+    # a folder that was begun and not finished holds nothing yet: these come after the header
+    kept = [path / "catalog" / "data.mdb", *path.glob("segments/*.seg")]
+    if any(part.exists() for part in kept):
+        raise CorruptionError(
+            f"{path} holds vectors, but its file {_HEADER} is missing: restore it, it names the "
+            "format and the store id that each segment repeats",
+            ErrorKind.NOT_A_STORE,
+        )
+
+
+def _refuse_lost_catalog(path: Path) -> None:
+    # with an empty catalog in its place, every segment would count as a torn tail and be cut
+    data = path / "catalog" / "data.mdb"
+    if any(path.glob("segments/*.seg")) and not (data.exists() and data.stat().st_size):
+        raise CorruptionError(
+            f"{path} holds vectors, but {data.relative_to(path)} is missing or empty: restore it",
+            ErrorKind.BAD_CATALOG,
         )
 
 

@@ -99,6 +99,7 @@ class EmbeddingStore:
         self._pid = os.getpid()
         self._counters = Counters()
         self._is_read_only = lock is None
+        self._is_forked = False
         self._generation = Generation(folder.generation, read_only=lock is None)
         self._cells = self._generation.cells
         self._seen = self._cells[0]
@@ -177,6 +178,8 @@ class EmbeddingStore:
         with self._catalog.reading() as view:
             last = view.last_end()
         cut_tail(folder.segments, last)
+        if last.segment:  # never append to a file of another store
+            self._reader.view(last.segment, last.offset)
         self._writer = SegmentWriter(
             folder.segments, folder.store_id, durable=durable, bytes_max=config.segment_bytes_max
         )
@@ -187,19 +190,18 @@ class EmbeddingStore:
             if self._bloom is None or self._bloom.is_full:
                 self._rebuild_bloom()
         else:
-            folder.bloom.unlink(missing_ok=True)  # it would miss the keys written from now on
+            BloomFilter.discard(folder.bloom)  # it would miss the keys written from now on
         self._changes = Changes(
             config, self._catalog, self._reader, self._writer, self._announce_keys
         )
 
     def _rebuild_bloom(self) -> None:
-        folder, old = self._folder, self._bloom
+        folder = self._folder
+        BloomFilter.discard(folder.bloom)
         with self._catalog.reading() as view:
             self._bloom = BloomFilter.build(
                 folder.bloom, folder.store_id, view.fingerprints(), view.entry_count()
             )
-        if old is not None:
-            old.supersede()
 
     def _announce_keys(self, fingerprints: list[bytes]) -> None:
         if self._bloom is None:
@@ -215,6 +217,7 @@ class EmbeddingStore:
             self._lock.release()
             self._lock = None
         self._is_read_only = True
+        self._is_forked = True
         self._write_lock = threading.RLock()
         self._writer = None
         self._pid = -1  # the catalog is opened when it is first needed
@@ -233,6 +236,7 @@ class EmbeddingStore:
         now = self._cells[0]
         if now != self._seen:
             self._cascade.clear()  # first: nobody may take an old row for a current one
+            self._reader.forget_removed()
             self._seen = now
 
     # -- reading ---------------------------------------------------------------------------
@@ -317,11 +321,11 @@ class EmbeddingStore:
             UNKNOWN_DOCUMENT.
         """
         self._ready()
-        with self._catalog.reading() as view:
-            number = view.document_number(checked_document(document))
-        if number is None:
-            raise NotFoundError(f"no document {document!r}", ErrorKind.UNKNOWN_DOCUMENT)
-        return [record.key.text for record in self._cascade.cold.siblings(number)]
+        name = checked_document(document)
+        keys = self._cascade.cold.document_keys(name)
+        if keys is None:
+            raise NotFoundError(f"no document {name!r}", ErrorKind.UNKNOWN_DOCUMENT)
+        return [key.text for key in keys]
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -391,10 +395,15 @@ class EmbeddingStore:
         with self._write_lock:
             self._ready()
             self._refuse_reader()
-            outcome = change()
-            if outcome.stale:
-                self._seen = self._generation.bump()
-                self._cascade.invalidate(list(outcome.stale))
+            try:
+                outcome = change()
+                if outcome.stale:
+                    self._seen = self._generation.bump()
+                    self._cascade.invalidate(list(outcome.stale))
+            except BaseException:
+                # it may have been committed, so nobody may go on trusting what is in memory
+                self._generation.bump()
+                raise
             self._cascade.admit_written(
                 [(key.text, vectors[key]) for key in outcome.written] if vectors else []
             )
@@ -407,9 +416,9 @@ class EmbeddingStore:
     def _refuse_reader(self) -> None:
         if self._is_read_only:
             raise ReadOnlyError(
-                "this store is open for reading only"
-                if self._lock is None
-                else "a forked child may only read",
+                "a forked child may only read"
+                if self._is_forked
+                else "this store is open for reading only",
                 ErrorKind.OPENED_READ_ONLY,
             )
 
@@ -443,7 +452,7 @@ class EmbeddingStore:
         every few thousand vectors. About 40 us a vector.
         """
         self._ready()
-        return StoreCheck(self._catalog, self._reader).run(progress)
+        return StoreCheck(self._catalog, self._reader, self._bloom).run(progress)
 
     def maintain(self) -> Maintenance:
         """Give back the space of replaced and removed vectors where it is worth the copying.
@@ -460,9 +469,10 @@ class EmbeddingStore:
                 self._catalog,
                 self._reader,
                 self._writer,
-                self._config.segment_bytes_max,
             )
             removed, freed = compaction.run(dead_share=0.5)
+            if removed:
+                self._generation.bump()  # whoever maps a removed file keeps its space: let go
         return Maintenance(segments_removed=removed, bytes_freed=freed)
 
     def wait_for_prefetch(self, timeout_s: float = 5.0) -> bool:
@@ -476,6 +486,7 @@ class EmbeddingStore:
             if self._closed is not None:
                 return
             self._closed = ErrorKind.CLOSED
+            self._hot_lookup = _nothing_is_hot  # a read under way may still make a row hot
             if self._pid == os.getpid():
                 self._cascade.close()
                 self._reader.close()
@@ -486,6 +497,9 @@ class EmbeddingStore:
                 self._writer.close()
             if self._lock is not None:
                 self._lock.release()
+            self._bloom = self._cascade.cold.bloom = None
+            self._generation.close()
+            self._cells = self._generation.cells
             _open_stores.discard(self)
 
     def __enter__(self) -> EmbeddingStore:

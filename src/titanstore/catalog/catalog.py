@@ -24,7 +24,14 @@ from titanstore.catalog.layout import (
     unpack_entry,
     unpack_number,
 )
-from titanstore.errors import CorruptionError, ErrorKind, ReadOnlyError, StorageError, StoreError
+from titanstore.errors import (
+    ClosedError,
+    CorruptionError,
+    ErrorKind,
+    ReadOnlyError,
+    StorageError,
+    StoreError,
+)
 from titanstore.keys import FINGERPRINT_BYTES
 from titanstore.segments.layout import ADDRESS_BYTES, Address
 
@@ -57,6 +64,7 @@ class Catalog:
         self._environment = self._shared.environment
         self._databases = self._shared.databases
         self._entries = self._databases["entries"]
+        self._gate = self._shared.gate
         self._is_closed = False
 
     # -- reading ---------------------------------------------------------------------------
@@ -65,24 +73,41 @@ class Catalog:
     def reading(self) -> Iterator[CatalogView]:
         """A consistent view; keep it short, since it holds back the reuse of pages."""
         try:
-            transaction = self._begin_reading()
+            with self._gate:
+                transaction = self._begin()
+                if transaction is not None:
+                    with transaction:
+                        yield CatalogView(transaction, self._databases)
+                    return
+            self._follow_map()
+            with self._gate, self._environment.begin(self._entries) as transaction:
+                yield CatalogView(transaction, self._databases)
         except lmdb.Error as error:
             raise _catalog_error(error) from error
-        with transaction:
-            yield CatalogView(transaction, self._databases)
 
-    def _begin_reading(self) -> lmdb.Transaction[bytes]:
+    def _begin(self, *, write: bool = False) -> lmdb.Transaction[bytes] | None:
+        """A transaction, or None when another process has grown the map: `_follow_map` first."""
+        if self._is_closed:
+            raise ClosedError("the store is closed; open it again", ErrorKind.CLOSED)
         try:
-            return self._environment.begin(self._entries)
-        except lmdb.MapResizedError:  # another process has grown the map
+            return self._environment.begin(self._entries, write=write)
+        except lmdb.MapResizedError:
+            return None
+
+    def _follow_map(self) -> None:
+        with self._gate.shut():
             self._environment.set_mapsize(0)
-            return self._environment.begin(self._entries)
 
     def lookup(self, fingerprint: bytes) -> list[Address]:
         """Addresses whose key has this fingerprint; nearly always none or one. About 2 us."""
         try:
-            with self._begin_reading() as transaction:
-                return _matches(transaction.cursor(), fingerprint)
+            with self._gate:
+                transaction = self._begin()
+                if transaction is not None:
+                    with transaction:
+                        return _matches(transaction.cursor(), fingerprint)
+            self._follow_map()
+            return self.lookup(fingerprint)
         except lmdb.Error as error:
             raise _catalog_error(error) from error
 
@@ -95,13 +120,16 @@ class Catalog:
         An exception inside the block leaves the catalog as it was.
         """
         try:
-            transaction = self._environment.begin(self._entries, write=True)
-            try:
-                yield CatalogWriter(transaction, self._databases)
-            except BaseException:
-                transaction.abort()
-                raise
-            transaction.commit()
+            with self._gate:
+                transaction = self._begin(write=True)
+                if transaction is None:
+                    raise MapIsFullError
+                try:
+                    yield CatalogWriter(transaction, self._databases)
+                except BaseException:
+                    transaction.abort()
+                    raise
+                transaction.commit()
         except lmdb.Error as error:
             if isinstance(error, lmdb.MapFullError):
                 raise MapIsFullError from error
@@ -109,7 +137,11 @@ class Catalog:
 
     def grow(self) -> None:
         """Double the map; no transaction of this process may be open in this thread."""
-        self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+        try:
+            with self._gate.shut():
+                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+        except lmdb.Error as error:
+            raise _catalog_error(error) from error
 
     def used_bytes(self) -> int:
         """Bytes of pages in use by the databases (free pages of the file not counted)."""

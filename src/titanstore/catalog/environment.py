@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lmdb
@@ -18,6 +20,56 @@ from titanstore.errors import BusyError, ErrorKind
 DATABASES = ("entries", "names", "documents", "owners", "meta")
 _MAP_BYTES_FIRST = 1 << 30  # address space, not memory; grown when full
 _READERS_MAX = 1024
+_FORK_PATIENCE_S = 5.0  # for transactions of other threads to end
+
+
+class Gate:
+    """Held open by every transaction; shut while the map is moved or closed under them.
+
+    Remapping or closing takes the pages away from transactions that are under way in other
+    threads. A thread that is inside may enter again only where nobody can shut it: while it writes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._inside = 0
+        self._is_shut = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            while self._is_shut:
+                self._changed.wait()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._is_shut:
+                self._changed.notify_all()
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Wait until nobody is inside and let nobody in meanwhile."""
+        self.begin_shut()
+        try:
+            yield
+        finally:
+            self.end_shut()
+
+    def begin_shut(self, timeout_s: float | None = None) -> None:
+        """`shut` by hand; after `timeout_s` it is shut with somebody still inside."""
+        with self._lock:
+            while self._is_shut:
+                self._changed.wait()
+            self._is_shut = True
+            self._changed.wait_for(lambda: not self._inside, timeout_s)
+
+    def end_shut(self) -> None:
+        """Let everybody in again."""
+        with self._lock:
+            self._is_shut = False
+            self._changed.notify_all()
 
 
 @dataclass(slots=True)
@@ -27,21 +79,41 @@ class SharedEnvironment:
     environment: lmdb.Environment
     databases: dict[str, lmdb._Database]
     is_read_only: bool
+    is_durable: bool
     path: str
     pid: int
     users: int = 1
+    gate: Gate = field(default_factory=Gate)
 
 
 _open: dict[str, SharedEnvironment] = {}
 _lock = threading.Lock()
 
 
+# A child must close its parent's environment before it can open its own, and that ends all
+# transactions in the table of readers that both share. So none may be under way during a fork.
+def _before_fork() -> None:
+    _lock.acquire()
+    for shared in _open.values():
+        shared.gate.begin_shut(_FORK_PATIENCE_S)
+
+
+def _after_fork_in_parent() -> None:
+    for shared in _open.values():
+        shared.gate.end_shut()
+    _lock.release()
+
+
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
+    _lock = threading.Lock()  # the parent's
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)
 
 
 def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironment:
@@ -50,7 +122,8 @@ def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironmen
     Raises
     ------
     BusyError
-        ALREADY_OPEN: this process has it open read-only and now wants to write.
+        ALREADY_OPEN: this process has it open read-only, or without durability, and now wants to
+        write, or to write durably.
     lmdb.Error
         As LMDB has it.
     """
@@ -58,13 +131,19 @@ def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironmen
     with _lock:
         found = _open.get(path)
         if found is not None and found.pid != os.getpid():
-            found.environment.close()  # the parent's: touches no slot but those of this process
+            found.environment.close()  # the parent's
             del _open[path]
             found = None
         if found is not None:
             if found.is_read_only and not read_only:
                 raise BusyError(
                     f"{folder.parent} is open read-only in this process; close that store first",
+                    ErrorKind.ALREADY_OPEN,
+                )
+            if durable and not read_only and not found.is_durable:
+                raise BusyError(
+                    f"{folder.parent} is open in this process without durability; close that "
+                    "store first",
                     ErrorKind.ALREADY_OPEN,
                 )
             found.users += 1
@@ -104,7 +183,7 @@ def _open_environment(path: str, *, read_only: bool, durable: bool) -> SharedEnv
     except BaseException:
         environment.close()
         raise
-    return SharedEnvironment(environment, databases, read_only, path, os.getpid())
+    return SharedEnvironment(environment, databases, read_only, durable, path, os.getpid())
 
 
 def release(shared: SharedEnvironment) -> None:
@@ -115,4 +194,5 @@ def release(shared: SharedEnvironment) -> None:
         shared.users -= 1
         if not shared.users:
             del _open[shared.path]
-            shared.environment.close()
+            with shared.gate.shut():
+                shared.environment.close()

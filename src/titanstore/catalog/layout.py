@@ -67,6 +67,8 @@ def unpack_document(data: bytes) -> tuple[str, list[Run]]:
     try:
         (size,) = _DOCUMENT.unpack_from(data)
         start = _DOCUMENT.size + size
+        if start > len(data):
+            raise struct.error("its name is cut off")
         name = data[_DOCUMENT.size : start].decode()
         runs = [
             Run(Address(segment, offset), count)

@@ -30,7 +30,7 @@ _PEAK_MIN, _PEAK_MAX = 2.0**-100, 2.0**100  # beyond, trial scalars could leave 
 _ULPS_TRIED = 8  # the scalar is not exactly the norm: up to 6e-8 off was seen
 # A true value differs from its grid point by the rounding of the value (2^-24), of the largest
 # value (2^-24) and of the recipe (2^-24); the next grid point is 2^-k away.
-_TOLERANCE = 2.0**-22
+_TOLERANCE = 2.0**-21
 
 
 class Recipe(StrEnum):
@@ -48,11 +48,18 @@ def _apply(recipe: Recipe, grid: Vector, scalar: np.float32 | NDArray[np.float32
     return grid * (np.float32(1) / scalar)
 
 
-def _is_on_grid(scaled: NDArray[np.float64], bits: GridBits) -> NDArray[np.bool_]:
-    """Elementwise: within the tolerance of a number of `bits` significant bits?"""
-    fraction, _ = np.frexp(scaled)
-    significand = fraction * 2.0**bits
-    return np.abs(significand - np.rint(significand)) <= 2.0**bits * _TOLERANCE
+def is_on_grid(
+    scaled: NDArray[np.float64], bits: int, tolerance: float = _TOLERANCE
+) -> NDArray[np.bool_]:
+    """Elementwise, finite values: within the tolerance of a number of `bits` significant bits?
+
+    The tolerance is relative to the power of two below the value; `scaled` is contiguous.
+    """
+    margin = np.uint64(tolerance * 2**52)
+    distance = scaled.view(np.uint64) + margin  # a carry into the exponent is as it should be
+    distance &= np.uint64((1 << 53 - bits) - 1)
+    on_grid: NDArray[np.bool_] = distance <= 2 * margin
+    return on_grid
 
 
 def _round_to_grid(scaled: NDArray[np.float64], bits: GridBits) -> Vector:
@@ -89,10 +96,10 @@ def find_scalar(vector: Vector, bits: GridBits) -> tuple[Recipe, np.float32, Vec
         return None
     integers = np.arange(2 ** (bits - 1), 2**bits, dtype=np.float64)
     scales = integers / float(peak)
-    passing = _is_on_grid(probes[:, None] * scales[None, :], bits).all(axis=0)
+    passing = is_on_grid(probes[:, None] * scales[None, :], bits).all(axis=0)
     for scale in scales[passing]:
         scaled = vector.astype(np.float64) * scale
-        if not _is_on_grid(scaled, bits).all():
+        if not is_on_grid(scaled, bits).all():
             continue
         grid = _round_to_grid(scaled, bits)
         found = _exact_scalar(vector, grid)
@@ -105,7 +112,8 @@ def _exact_scalar(vector: Vector, grid: Vector) -> tuple[Recipe, np.float32] | N
     """The recipe and scalar that turn `grid` into `vector` exactly, searched around the median."""
     used = vector != 0
     ratios = grid[used].astype(np.float64) / vector[used]
-    start = np.float32(np.median(ratios))
+    # the middle one; numpy.median would load numpy.ma, 9 MB for a single number
+    start = np.float32(np.partition(ratios, ratios.size // 2)[ratios.size // 2])
     nearby = (start.view(np.int32) + np.arange(-_ULPS_TRIED, _ULPS_TRIED + 1)).astype(np.int32)
     candidates = nearby.view(np.float32)
     target = vector.view(np.uint32)
@@ -157,6 +165,6 @@ class GridCodec:
         # a damaged scalar may divide by zero: the checksum has the say, not a warning
         with np.errstate(all="ignore"):
             if self.recipe is Recipe.DIVIDE:
-                np.divide(out, scalars[:, None], out=out)
+                out /= scalars[:, None]
             else:
-                np.multiply(out, (np.float32(1) / scalars)[:, None], out=out)
+                out *= (np.float32(1) / scalars)[:, None]

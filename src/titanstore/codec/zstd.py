@@ -49,6 +49,13 @@ class ZstdCoder(threading.local):
         frame = self._compressor.compress(data)
         return frame[2:] if frame[0] == 0 and frame[1] <= self._prefix[1] else None
 
+    def compress_parts(self, first: bytes, second: bytes) -> bytes | None:
+        """As `compress` for both, one after the other, but each with its own statistics."""
+        stream = self._compressor.compressobj()
+        frame = stream.compress(first) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        frame += stream.compress(second) + stream.flush()
+        return frame[2:] if frame[:2] == self._prefix else None
+
     def decompress(self, stored: Buffer, size: int) -> bytes:
         """Exactly `size` bytes, or CorruptionError (BAD_FRAME)."""
         try:

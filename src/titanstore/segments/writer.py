@@ -96,8 +96,8 @@ class SegmentWriter:
                 data = build_record(record.key, record.document, record.frame)
                 if number == 0 or (end + 3 + len(data) > self._bytes_max and end > 0):
                     self._flush(number, start, pending, ends)
-                    number = self._begin(number + 1)
-                    start = end = SEGMENT_HEADER_BYTES
+                    number += 1
+                    start = end = self._begin(number)
                     pending = bytearray()
                 padding = padding_before(end, record.key, frame_is_raw=record.frame_is_raw)
                 pending += bytes(padding)
@@ -108,6 +108,13 @@ class SegmentWriter:
         except OSError as error:
             raise storage_error(error, f"segment {number}") from error
         return placed, ends
+
+    def begin(self, number: int) -> int:
+        """Make segment `number`, without records, durably; returns its end. Raises as `append`."""
+        try:
+            return self._begin(number)
+        except OSError as error:
+            raise storage_error(error, f"segment {number}") from error
 
     def _begin(self, number: int) -> int:
         if number > SEGMENT_NUMBER_MAX:
@@ -121,13 +128,14 @@ class SegmentWriter:
         if self._durable:
             os.fdatasync(self._descriptor)
             sync_folder(self._folder)
-        return number
+        return SEGMENT_HEADER_BYTES
 
     def _open(self, number: int, *, create: bool) -> None:
         if self._number == number and not create:
             return
         self.close()
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        # what a failed write left behind under a new segment's name goes
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC if create else 0)
         self._descriptor = os.open(segment_path(self._folder, number), flags, 0o644)
         self._number = number
 

@@ -72,13 +72,33 @@ class BloomFilter:
             if boot != _boot_id():
                 return None  # the writer marks it with this boot: as cheap to build it anew
             mapping[_STATE_AT] = _IN_USE
+            mapping.flush(0, mmap.PAGESIZE)  # a power cut must not leave it marked as clean
         return cls(mapping)
+
+    @staticmethod
+    def discard(path: Path) -> None:
+        """Tell the processes that map the filter in a file to ask the catalog, and remove it.
+
+        Before anything is written that it would not know of.
+        """
+        try:
+            with path.open("r+b", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size > _STATE_AT:
+                    os.pwrite(file.fileno(), bytes([_SUPERSEDED]), _STATE_AT)
+            path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise storage_error(error, f"removing {path.name}") from error
 
     @classmethod
     def build(
         cls, path: Path, store_id: bytes, fingerprints: Iterable[bytes], count: int
     ) -> BloomFilter:
-        """A new filter with room for twice `count` keys; it replaces the file at `path`."""
+        """A new filter with room for twice `count` keys, in the file at `path`.
+
+        The one that was there must have been discarded: whoever maps it would miss new keys.
+        """
         capacity = max(_CAPACITY_MIN, 2 * count)
         bits = -(-capacity * _BITS_PER_KEY // 8) * 8
         fresh = path.with_name(f"{path.name}.new")
@@ -133,10 +153,6 @@ class BloomFilter:
             mapping[_BITS_AT + (place >> 3)] >> (place & 7) & 1
             for place in self._places(fingerprint)
         )
-
-    def supersede(self) -> None:
-        """Tell the processes that map it to ask the catalog from now on."""
-        self._mapping[_STATE_AT] = _SUPERSEDED
 
     def close(self, *, is_clean: bool) -> None:
         """Write it to the disk and mark it believable after a reboot; only the writer does."""

@@ -11,7 +11,13 @@ from titanstore.codec.base import Vector
 from titanstore.codec.choose import decode_frame, decode_frames, raw_view
 from titanstore.codec.frame import Buffer, parse_header
 from titanstore.config import StoreConfig
-from titanstore.errors import ErrorKind, InvalidInputError, NotFoundError, StoreError
+from titanstore.errors import (
+    CorruptionError,
+    ErrorKind,
+    InvalidInputError,
+    NotFoundError,
+    StoreError,
+)
 from titanstore.keys import StoredKey, stored_key
 from titanstore.metrics import Counters
 from titanstore.tiers.cold import ColdTier
@@ -49,9 +55,10 @@ class Cascade:
         """
         key = stored_key(text)
         epoch = self.hot.epoch
-        frame: Buffer | None = self.warm.take(text)
-        document = 0
-        if frame is not None:
+        frame: Buffer
+        kept = self.warm.take(text)
+        if kept is not None:
+            frame, document = kept
             self.counters.warm_hits += 1
             self.counters.promotions += 1
         else:
@@ -61,19 +68,26 @@ class Cascade:
                 raise NotFoundError(f"no vector for key {text!r}", ErrorKind.UNKNOWN_KEY)
             self.counters.cold_hits += 1
             frame, document = record.frame, record.document
-        row = self._row(frame)
-        self._evicted += self.hot.admit(text, row, epoch)
+        try:
+            row = self._row(frame)
+        except CorruptionError as error:
+            raise CorruptionError(f"key {text!r}: {error}", error.kind) from error
+        self._admit(text, row, epoch)
         self._put_away(document)
         return row
 
     def _row(self, frame: Buffer) -> Vector:
         if isinstance(frame, memoryview):
-            view = raw_view(frame)
+            view = raw_view(frame)  # of the mapped file; one of the warm tier is not aligned
             if view is not None and view.flags.aligned:
                 return view
         return self.hot.new_row(
             parse_header(frame).dimension, lambda out: void(decode_frame(frame, out))
         )
+
+    def _admit(self, text: str, row: Vector, epoch: int, *, prefetched: bool = False) -> None:
+        self._evicted += self.hot.admit(text, row, epoch, prefetched=prefetched)
+        self.warm.shrink()  # at once: the two share one budget
 
     def _put_away(self, document: int = 0) -> None:
         """Have evicted rows demoted, and a document's siblings fetched, by the thread if any."""
@@ -84,18 +98,19 @@ class Cascade:
 
     def _tidy(self, go_on: Callable[[], bool]) -> None:
         """Keep the frames of evicted rows in the warm tier, one at a time."""
-        self.warm.shrink()
         while self._evicted and go_on():
             text = self._evicted.popleft()
-            if not self.warm.has_room():
-                continue
+            if not self.warm.has_room() or self.hot.lookup(text) is not None:
+                continue  # it may have come back meanwhile
             epoch = self.warm.epoch
             try:
                 record = self.cold.find(stored_key(text))
             except StoreError:
                 continue  # whoever reads the damaged vector will be told
             if record is not None:
-                self.counters.demotions += self.warm.admit(text, bytes(record.frame), epoch)
+                self.counters.demotions += self.warm.admit(
+                    text, record.frame, epoch, record.document
+                )
 
     # -- many vectors ----------------------------------------------------------------------
 
@@ -105,13 +120,16 @@ class Cascade:
         Raises NotFoundError naming the absent keys, InvalidInputError (MIXED_DIMENSIONS).
         """
         epoch = self.hot.epoch
-        rows = [self.hot.lookup(text) for text in texts]
+        try:
+            rows = [self.hot.lookup(text) for text in texts]
+        except TypeError:  # one is unhashable
+            rows = [self.hot.lookup(stored_key(text).text) for text in texts]
         missing = [place for place, row in enumerate(rows) if row is None]
         frames: dict[int, Buffer] = {}
         for place in missing:
-            frame = self.warm.take(texts[place])
-            if frame is not None:
-                frames[place] = frame
+            kept = self.warm.take(texts[place])
+            if kept is not None:
+                frames[place] = kept[0]
         self.counters.hot_hits += len(texts) - len(missing)
         self.counters.warm_hits += len(frames)
         self._find_frames(texts, [place for place in missing if place not in frames], frames)
@@ -128,12 +146,17 @@ class Cascade:
             if row is not None:
                 words[place] = row.view(np.uint32)
                 self.hot.touch(texts[place])
-        if len(frames) == len(texts):
-            decode_frames([frames[place] for place in range(len(texts))], out)
-        elif frames:
-            part = np.empty((len(frames), out.shape[1]), np.float32)
-            decode_frames(list(frames.values()), part)
-            words[list(frames)] = part.view(np.uint32)
+        try:
+            if len(frames) == len(texts):
+                decode_frames([frames[place] for place in range(len(texts))], out)
+            elif frames:
+                part = np.empty((len(frames), out.shape[1]), np.float32)
+                decode_frames(list(frames.values()), part)
+                words[list(frames)] = part.view(np.uint32)
+        except CorruptionError:
+            for place in frames:
+                _blame(texts[place], frames[place])
+            raise
         self.admit_batch([texts[place] for place in frames], out[list(frames)], epoch)
         return out
 
@@ -176,7 +199,7 @@ class Cascade:
 
     def _admit_copy(self, text: str, row: Vector, epoch: int) -> None:
         copy = self.hot.new_row(row.size, lambda out: np.copyto(_words(out), _words(row)))
-        self._evicted += self.hot.admit(text, copy, epoch)
+        self._admit(text, copy, epoch)
 
     # -- the rest of a document ------------------------------------------------------------
 
@@ -199,7 +222,7 @@ class Cascade:
                 self.warm.take(text)
                 row = self._row(record.frame)
                 self.counters.prefetched_rows += 1
-                self._evicted += self.hot.admit(text, row, epoch)
+                self._admit(text, row, epoch, prefetched=True)
         except StoreError:
             # the reader who wants the damaged or vanished vector will be told; nobody waits here
             self.counters.prefetch_failures += 1
@@ -227,6 +250,13 @@ class Cascade:
 
 def _words(row: Vector) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:
     return row.view(np.uint32)
+
+
+def _blame(text: str, frame: Buffer) -> None:
+    try:
+        decode_frame(frame)
+    except CorruptionError as error:
+        raise CorruptionError(f"key {text!r}: {error}", error.kind) from error
 
 
 def void(_: object) -> None:

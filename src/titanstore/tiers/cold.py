@@ -12,6 +12,8 @@ from titanstore.segments.layout import Address, Record
 from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.bloom import BloomFilter
 
+_RECORD_BYTES = 2_200  # of a Titan vector of 1 536 dimensions with its key; most are smaller
+
 
 class ColdTier:
     """Looks a key up in the catalog and gives its record as a view of the mapped segment."""
@@ -37,12 +39,16 @@ class ColdTier:
             The catalog points to something that is no record of a key with its fingerprint.
         """
         fingerprint = key.fingerprint()
-        if self.bloom is not None and not self.bloom.may_contain(fingerprint):
+        bloom = self.bloom  # once: the store may replace it meanwhile
+        if bloom is not None and not bloom.may_contain(fingerprint):
             self._counters.bloom_refusals += 1
             return None
         for _ in range(2):
             try:
-                return self._match(key, self.catalog.lookup(fingerprint))
+                addresses = self.catalog.lookup(fingerprint)
+                for address in addresses:
+                    self.reader.will_need(address, _RECORD_BYTES)
+                return self._match(key, addresses)
             except CorruptionError as error:
                 # compaction may have moved the record and removed its segment meanwhile: look
                 # once more, and believe the second answer
@@ -68,6 +74,21 @@ class ColdTier:
     def _match(self, key: StoredKey, addresses: Sequence[Address]) -> Record | None:
         found = match_record(self.reader, key, addresses)
         return None if found is None else found[1]
+
+    def document_keys(self, name: str) -> list[StoredKey] | None:
+        """Keys of a document in its order, None if there is no such document."""
+        for _ in range(2):
+            try:
+                with self.catalog.reading() as view:
+                    number = view.document_number(name)
+                    if number is None:
+                        return None
+                    return [record.key for _, record in document_records(view, self.reader, number)]
+            except CorruptionError as error:
+                if error.kind is not ErrorKind.MISSING_SEGMENT:
+                    raise
+                last = error  # as in `find`: compacted away since this view began
+        raise last
 
     def siblings(self, document: int) -> Iterator[Record]:
         """All records of a document, in its order; none when it is gone."""
@@ -106,6 +127,8 @@ def document_records(
         address = start
         for place in range(count):
             record = reader.record(address)
+            if not place:
+                reader.will_need(address, count * (record.end - record.offset))
             yield address, record
             if place + 1 < count:
                 address = reader.following(address.segment, record.end)

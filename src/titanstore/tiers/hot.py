@@ -10,9 +10,9 @@ from titanstore.metrics import Counters
 from titanstore.tiers.policy import make_policy
 from titanstore.tiers.rows import RowPool
 
-# a row object, its slot, weak reference and key, and its places in two dictionaries; measured by
-# suites/tests/unit/titanstore/tiers/test_hot.py
-ROW_OVERHEAD_BYTES = 480
+# a row object and its memoryview, its slot, weak reference and key, and its places in dictionaries
+# and sets; measured by suites/tests/unit/titanstore/tiers/test_hot.py
+ROW_OVERHEAD_BYTES = 800
 
 
 class HotTier:
@@ -55,7 +55,7 @@ class HotTier:
                 self._counters.rows_beside_pool += 1
         return row
 
-    def admit(self, key: str, row: Vector, epoch: int) -> list[str]:
+    def admit(self, key: str, row: Vector, epoch: int, *, prefetched: bool = False) -> list[str]:
         """Make a row resident and return the keys evicted for it.
 
         A row that was read before an invalidation (`epoch` is older) is not admitted: it may be
@@ -74,7 +74,7 @@ class HotTier:
                 evicted.append(victim.key)
             self._rows[key] = row
             self._bytes += cost
-            self._policy.admit(key)
+            self._policy.admit(key, prefetched=prefetched)
         return evicted
 
     def invalidate(self, keys: list[str]) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 
 class Victim(NamedTuple):
-    """The key to evict, and whether anyone read it since it was admitted."""
+    """The key to evict, and whether anyone read it: false only for a prefetched one."""
 
     key: str
     was_read: bool
@@ -24,7 +24,8 @@ class Policy(Protocol):
     @property
     def touch(self) -> Callable[[str], object]: ...  # a hit on a resident key
 
-    def admit(self, key: str) -> None: ...  # a key that is not resident
+    # a key that is not resident; `prefetched`: nobody has asked for it yet
+    def admit(self, key: str, *, prefetched: bool = False) -> None: ...
 
     def victim(self) -> Victim: ...  # removes it; IndexError when nothing is resident
 
@@ -36,7 +37,7 @@ class LruPolicy:
 
     def __init__(self) -> None:
         self._order: OrderedDict[str, None] = OrderedDict()
-        self._read: set[str] = set()
+        self._unread: set[str] = set()  # prefetched ones
 
     def touch(self, key: str) -> None:
         """Note a hit; a key evicted by another thread meanwhile is ignored."""
@@ -44,25 +45,27 @@ class LruPolicy:
             self._order.move_to_end(key)
         except KeyError:
             return
-        self._read.add(key)
+        self._unread.discard(key)
 
-    def admit(self, key: str) -> None:
+    def admit(self, key: str, *, prefetched: bool = False) -> None:
         """Put a key at the recent end."""
         self._order[key] = None
+        if prefetched:
+            self._unread.add(key)
 
     def victim(self) -> Victim:
         """Take the key that was used longest ago."""
         if not self._order:
             raise IndexError("no key is resident")
         key, _ = self._order.popitem(last=False)
-        was_read = key in self._read
-        self._read.discard(key)
+        was_read = key not in self._unread
+        self._unread.discard(key)
         return Victim(key, was_read)
 
     def remove(self, key: str) -> None:
         """Forget a key."""
         self._order.pop(key, None)
-        self._read.discard(key)
+        self._unread.discard(key)
 
 
 class SievePolicy:
@@ -71,6 +74,8 @@ class SievePolicy:
     A hit only marks its key, so the hit path needs no lock and moves nothing. The hand walks from
     the oldest key to the newest and starts again; what it finds marked it unmarks and passes,
     what it finds unmarked goes. Source: Zhang et al., "SIEVE is simpler than LRU", NSDI 2024.
+    One thing is added: a prefetched key is passed once, as if it had been read, because the hand
+    often stands near the new end and would take a document's chunks before their turn has come.
     """
 
     def __init__(self) -> None:
@@ -78,13 +83,17 @@ class SievePolicy:
         self._hand = 0
         self._resident = 0
         self._visited: set[str] = set()
-        self._read_before: set[str] = set()  # unmarked by the hand, but read in this stay
+        self._unread: set[str] = set()  # prefetched ones that the hand has not found read
+        self._spared: set[str] = set()  # prefetched ones that the hand has not met
         self.touch: Callable[[str], object] = self._visited.add
 
-    def admit(self, key: str) -> None:
+    def admit(self, key: str, *, prefetched: bool = False) -> None:
         """Put a key at the new end of the queue."""
         self._queue.append(key)
         self._resident += 1
+        if prefetched:
+            self._unread.add(key)
+            self._spared.add(key)
 
     def victim(self) -> Victim:
         """Take the first unmarked key from the hand on."""
@@ -95,12 +104,14 @@ class SievePolicy:
                 self._hand = 0
             key = self._queue[self._hand]
             if key is not None:
-                if key not in self._visited:
-                    was_read = key in self._read_before
+                if key in self._visited:
+                    self._visited.discard(key)
+                    self._unread.discard(key)
+                elif key not in self._spared:
+                    was_read = key not in self._unread
                     self._take_out(self._hand)
                     return Victim(key, was_read)
-                self._visited.discard(key)
-                self._read_before.add(key)
+                self._spared.discard(key)
             self._hand += 1
 
     def remove(self, key: str) -> None:
@@ -116,8 +127,12 @@ class SievePolicy:
         assert key is not None
         self._queue[place] = None
         self._resident -= 1
-        self._visited.discard(key)
-        self._read_before.discard(key)
+        for marks in (self._visited, self._unread, self._spared):
+            marks.discard(key)
+        while self._queue and self._queue[-1] is None:
+            self._queue.pop()
+        if self._hand >= len(self._queue):
+            self._hand = 0  # before the next admission, or the hand would meet that one first
         if len(self._queue) > 32 and self._resident < len(self._queue) // 2:
             self._hand = sum(1 for kept in self._queue[: self._hand] if kept is not None)
             self._queue = [kept for kept in self._queue if kept is not None]

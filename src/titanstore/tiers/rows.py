@@ -89,8 +89,8 @@ class RowPool:
         if slot is None:
             row = np.empty(dimension, np.float32)
             fill(row)
-            row.setflags(write=False)
-            return row, False
+            # a view of it: the owner of memory could be made writable again
+            return np.frombuffer(row.data.toreadonly(), np.float32), False
         extent, index = slot.extent, slot.index
         try:
             fill(extent.rows[index])

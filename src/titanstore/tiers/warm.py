@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from titanstore.codec.frame import Buffer
 from titanstore.metrics import Counters
 from titanstore.tiers.policy import make_policy
 
-# a bytes object's header, its key, and its places in two dictionaries
+_DOCUMENT_BYTES = 4
+# a bytes object's header, its document, its key, and its places in two dictionaries
 FRAME_OVERHEAD_BYTES = 330
 
 
@@ -32,23 +34,29 @@ class WarmTier:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def take(self, key: str) -> bytes | None:
-        """Remove and return a frame: it is on its way up."""
+    def take(self, key: str) -> tuple[memoryview, int] | None:
+        """Remove and return a frame and the number of its document: it is on its way up."""
         if key not in self._frames:
             return None
         with self._lock:
-            return self._drop(key)
+            kept = self._drop(key)
+        if kept is None:
+            return None
+        document = int.from_bytes(kept[:_DOCUMENT_BYTES], "little")
+        return memoryview(kept)[_DOCUMENT_BYTES:], document
 
     def has_room(self) -> bool:
         """Does the hot tier leave anything for this one?"""
         return self._bytes_max() > FRAME_OVERHEAD_BYTES
 
-    def admit(self, key: str, frame: bytes, epoch: int) -> bool:
+    def admit(self, key: str, frame: Buffer, epoch: int, document: int = 0) -> bool:
         """Make a frame resident, unless it is larger than the whole tier.
 
         A frame that was looked up before an invalidation (`epoch` is older) is not admitted.
         """
-        cost = len(frame) + FRAME_OVERHEAD_BYTES
+        # one object for both: a tuple would cost as much as the key
+        kept = document.to_bytes(_DOCUMENT_BYTES, "little") + frame
+        cost = len(kept) + FRAME_OVERHEAD_BYTES
         with self._lock:
             limit = self._bytes_max()
             if epoch != self.epoch or key in self._frames or cost > limit:
@@ -56,7 +64,7 @@ class WarmTier:
             while self._bytes + cost > limit:
                 self._drop(self._policy.victim().key, left=True)
                 self._counters.warm_evictions += 1
-            self._frames[key] = frame
+            self._frames[key] = kept
             self._bytes += cost
             self._policy.admit(key)
         return True

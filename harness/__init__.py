@@ -1,0 +1,1 @@
+"""Drives a store, measures it, and decides with evidence whether it may ship."""

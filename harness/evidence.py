@@ -1,0 +1,209 @@
+"""The files of one run, and the verdicts that follow from them alone.
+
+manifest.json      what was measured, by what, where, when; SHA-256 of each file of samples
+targets.json       the promises as they were read
+waivers.json       the waivers as they were read
+samples/*.json.gz  raw samples
+verdicts.json      what follows; harness/verdicts.schema.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from harness.errors import EvidenceError, HarnessError, UsageError
+from harness.gates import Setting, decide, gate_as_json, judge_gate
+from harness.measurement import Measurement, read_measurement
+from harness.targets import Targets, parse_targets
+from harness.waivers import Waiver
+
+__all__ = [
+    "check_verdicts",
+    "compute_verdicts",
+    "read_json",
+    "seal_samples",
+    "verdicts_of_run",
+    "write_json",
+    "write_verdicts",
+]
+
+VERDICTS_VERSION = 1
+_SCHEMA = Path(__file__).with_name("verdicts.schema.json")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON through a temporary name, so that no reader meets half a file."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def check_verdicts(verdicts: Any) -> str:
+    """Where and how a document breaks harness/verdicts.schema.json; "" if it does not."""
+    schema = json.loads(_SCHEMA.read_text(encoding="utf-8"))
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(verdicts)
+    )
+    return "" if error is None else f"{error.json_path}: {error.message[:200]}"
+
+
+def write_verdicts(run: Path, verdicts: Mapping[str, Any]) -> None:
+    """Write verdicts.json; raises HarnessError, and writes nothing, if it breaks its schema."""
+    fault = check_verdicts(verdicts)
+    if fault:
+        raise HarnessError(f"verdicts.json would break its schema: {fault}")
+    write_json(run / "verdicts.json", verdicts)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises EvidenceError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EvidenceError(f"{path.name} is missing") from error
+    except (OSError, ValueError) as error:
+        raise EvidenceError(f"{path.name}: {error}") from error
+    if not isinstance(content, dict):
+        raise EvidenceError(f"{path.name}: want a JSON object")
+    return content
+
+
+def seal_samples(run: Path) -> dict[str, str]:
+    """SHA-256 of each file of samples, by name: what the manifest vouches for."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((run / "samples").glob("*.json.gz"))
+    }
+
+
+def compute_verdicts(
+    manifest: Mapping[str, Any],
+    targets: Targets,
+    waivers: Sequence[Waiver],
+    measurements: Mapping[str, Measurement],
+    damaged: Mapping[str, str],
+) -> dict[str, Any]:
+    """The content of verdicts.json; a function of its arguments only.
+
+    `damaged` says what is wrong with measurements that were made but cannot be used, by name.
+    """
+    setting = Setting(
+        profile=manifest["profile"],
+        commit=manifest["commit"],
+        content_digest=manifest["content_digest"],
+        config_digest=manifest["config_digest"],
+        machine=manifest["machine"]["id"],
+        now=manifest["ended_s"],
+    )
+    by_state = {
+        state: {waiver.gate: waiver.reason for waiver in waivers if waiver.state == state}
+        for state in ("active", "expired")
+    }
+    judged = [
+        judge_gate(
+            gate,
+            measurements,
+            setting,
+            absent=manifest["absent"],
+            damaged=damaged,
+            waived=by_state["active"],
+            expired=by_state["expired"],
+        )
+        for gate in targets.gates
+    ]
+    decision = decide(judged, setting.profile, strict=manifest["strict"])
+    run = {
+        name: manifest[name]
+        for name in (
+            "id",
+            "profile",
+            "commit",
+            "content_digest",
+            "config_digest",
+            "dirty",
+            "command",
+            "started",
+            "ended",
+        )
+    }
+    return {
+        "schema_version": VERDICTS_VERSION,
+        "run": run,
+        "decision": {
+            "verdict": decision.verdict,
+            "label": decision.label,
+            "exit_code": decision.exit_code,
+            "reasons": list(decision.reasons),
+        },
+        "gates": [gate_as_json(gate, setting.profile) for gate in judged],
+        "waivers": [asdict(waiver) for waiver in waivers],
+    }
+
+
+def verdicts_of_run(run: Path) -> tuple[dict[str, Any], list[str]]:
+    """Compute a run's verdicts from its files, trusting none of them.
+
+    Returns
+    -------
+    verdicts, faults
+        The faults say which evidence is missing, changed, or not vouched for. The rows of a
+        measurement whose file is at fault are INVALID.
+
+    Raises
+    ------
+    EvidenceError
+        manifest.json, targets.json or waivers.json cannot be read at all.
+    """
+    manifest = read_json(run / "manifest.json")
+    try:
+        targets = parse_targets(read_json(run / "targets.json"), name="targets.json")
+    except UsageError as error:
+        raise EvidenceError(str(error)) from error
+    try:
+        waivers = [Waiver(**one) for one in read_json(run / "waivers.json")["waivers"]]
+        sealed = dict(manifest["samples"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise EvidenceError(f"manifest.json or waivers.json is damaged: {error!r}") from error
+    measurements, damaged, faults = _read_samples(run, sealed)
+    try:
+        return compute_verdicts(manifest, targets, waivers, measurements, damaged), faults
+    except (KeyError, TypeError, AttributeError) as error:
+        raise EvidenceError(f"manifest.json is damaged: {error!r}") from error
+
+
+def _read_samples(
+    run: Path, sealed: Mapping[str, str]
+) -> tuple[dict[str, Measurement], dict[str, str], list[str]]:
+    """Measurements that the manifest vouches for, what is wrong with others, and all faults."""
+    found = seal_samples(run)
+    measurements: dict[str, Measurement] = {}
+    damaged: dict[str, str] = {}
+    faults = []
+    for name in sorted(sealed.keys() | found.keys()):
+        key = name.removesuffix(".json.gz")
+        if name not in sealed:
+            faults.append(f"samples/{name} is not in the manifest")
+            continue
+        if name not in found:
+            damaged[key] = "its raw samples are missing"
+        elif found[name] != sealed[name]:
+            damaged[key] = "its raw samples were changed after the run"
+        else:
+            try:
+                measurements[key] = read_measurement(run / "samples" / name)
+            except EvidenceError as error:
+                damaged[key] = f"its raw samples cannot be read: {error}"
+            else:
+                if measurements[key].id != key:
+                    other = measurements.pop(key).id
+                    damaged[key] = f"its raw samples are those of {other}"
+        if key in damaged:
+            faults.append(f"samples/{name}: {damaged[key]}")
+    return measurements, damaged, faults

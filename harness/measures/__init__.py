@@ -1,0 +1,1 @@
+"""One module a gate: how its samples are taken in fresh processes, and what is shown beside."""

@@ -1,0 +1,241 @@
+"""quality.bits: every vector, by every path that this build has, compared as 32-bit words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fixtures.vectors import GENERATORS
+from harness.measurement import Measurement
+from harness.measures.base import Context
+from harness.statistics import error_rate_bound
+from harness.subject import Vectors
+from harness.subjects.reference import ReferenceSubject
+
+__all__ = ["PATHS_ABSENT", "measure", "sample"]
+
+# SPEC section 2 names them; they come with later parts of the store, and are tested from then on
+PATHS_ABSENT = ("shared pool", "Lance column", "delta", "snapshot", "rollback", "migration")
+_BATCH = 1_000
+_HOSTILE_DIMENSIONS = (1, 3, 256, 1024)
+
+
+def measure(context: Context) -> list[Measurement]:
+    """Rows: what Titan really returned, the emulated corpora, and vectors made to break codecs."""
+    return [*_recorded(context), *_emulated(context), _hostile(context)]
+
+
+def _recorded(context: Context) -> list[Measurement]:
+    jobs = []
+    for group in context.recorded:
+        folder = context.work / "recorded" / group.name
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "vectors.npy", group.vectors)
+        keys = [f"{group.name}/{row}" for row in range(len(group.vectors))]
+        (folder / "keys.json").write_text(json.dumps(keys), encoding="utf-8")
+        jobs.append(_job(context, folder, name=group.name))
+    if not jobs:
+        return []
+    count = sum(len(group.vectors) for group in context.recorded)
+    population = {"sets": len(jobs), "vectors": count}
+    return [_measurement(context, "quality.bits-recorded", "recorded", population, jobs)]
+
+
+def _emulated(context: Context) -> list[Measurement]:
+    jobs = []
+    for name, population in context.populations.items():
+        keys = context.work / f"{name}-keys.json"
+        keys.write_text(json.dumps(population.keys), encoding="utf-8")
+        jobs.append(
+            {
+                **_job(context, population.folder, name=name),
+                "keys": str(keys),
+                "built": str(context.stores[name]),
+            }
+        )
+    vectors = sum(len(population.keys) for population in context.populations.values())
+    shown = {"corpora": len(jobs), "vectors": vectors}
+    return [_measurement(context, "quality.bits-emulated", "emulated", shown, jobs)]
+
+
+def _hostile(context: Context) -> Measurement:
+    count = context.sizes.hostile_vectors
+    shares = 4
+    jobs = [
+        {
+            "hostile": -(-count // shares),
+            "seed": context.seed + share,
+            "settings": dict(context.settings),
+            "store": str(context.work / f"hostile-{share}"),
+        }
+        for share in range(shares)
+    ]
+    population = {"kinds": len(GENERATORS), "vectors": count}
+    return _measurement(context, "quality.bits-hostile", "synthetic", population, jobs)
+
+
+def _job(context: Context, folder: Path, *, name: str) -> dict[str, Any]:
+    return {
+        "vectors": str(folder / "vectors.npy"),
+        "keys": str(folder / "keys.json"),
+        "store": str(context.work / f"quality-{name}"),
+        "settings": dict(context.settings),
+    }
+
+
+def _measurement(
+    context: Context,
+    name: str,
+    evidence: str,
+    population: Mapping[str, Any],
+    jobs: Sequence[Mapping[str, Any]],
+) -> Measurement:
+    def take() -> dict[str, Any]:
+        processes = context.workers("quality", jobs, at_once=2)
+        compared = sum(process.facts["compared"] for process in processes)
+        paths: dict[str, int] = {}
+        for process in processes:
+            for path, number in process.facts["paths"].items():
+                paths[path] = paths.get(path, 0) + number
+        return {
+            "processes": processes,
+            "context": {
+                "compared_vectors": compared,
+                "error_rate_high": error_rate_bound(compared),
+                "paths": paths,
+                "paths_not_in_this_build": list(PATHS_ABSENT),
+                "first_errors": [e for p in processes for e in p.facts["errors"]][:5],
+            },
+        }
+
+    return context.measured(name, unit="count", evidence=evidence, population=population, take=take)
+
+
+class _Comparison:
+    """Counts differing 32-bit words, path by path."""
+
+    def __init__(self) -> None:
+        self.differing: list[float] = []
+        self.paths: dict[str, int] = {}
+        self.errors: list[str] = []
+
+    def vector(self, path: str, wanted: Vectors, read: Callable[[], Vectors]) -> None:
+        """One vector by one path; an error of the store counts as all of its words."""
+        self.paths[path] = self.paths.get(path, 0) + 1
+        try:
+            seen = read()
+        except ReferenceSubject.errors as error:
+            self.differing.append(float(wanted.size))
+            self.errors.append(f"{path}: {error}")
+            return
+        if seen.shape != wanted.shape or seen.dtype != np.float32:
+            self.differing.append(float(wanted.size))
+            self.errors.append(f"{path}: {seen.dtype} of shape {seen.shape}")
+            return
+        words = np.count_nonzero(seen.view(np.uint32) != wanted.view(np.uint32))
+        if words:
+            self.errors.append(f"{path}: {words} words differ")
+        self.differing.append(float(words))
+
+    def answer(self) -> dict[str, Any]:
+        """What a worker returns."""
+        return {
+            "values": self.differing,
+            "facts": {
+                "compared": len(self.differing),
+                "paths": self.paths,
+                "errors": self.errors[:5],
+            },
+        }
+
+
+def sample(job: Mapping[str, Any]) -> dict[str, Any]:
+    """In a fresh process: values are differing words, one for each vector and path."""
+    comparison = _Comparison()
+    if "hostile" in job:
+        _compare_hostile(job, comparison)
+        return comparison.answer()
+    vectors = np.load(job["vectors"], mmap_mode="r")
+    keys = json.loads(Path(job["keys"]).read_text(encoding="utf-8"))
+    rows = [np.asarray(vector) for vector in vectors]
+    if "built" in job:  # as the corpus was stored, by another process
+        _compare_reads(Path(job["built"]), job["settings"], keys, rows, comparison, "stored by")
+    path = Path(job["store"])
+    with_settings = {
+        "fresh": job["settings"],
+        "uncompressed": {**job["settings"], "compression": False},
+    }
+    for name, settings in with_settings.items():
+        subject = ReferenceSubject(path / name, settings)
+        for first in range(0, len(keys), 22):
+            chunk = slice(first, first + 22)
+            subject.put_document(f"d{first}", keys[chunk], vectors[chunk])
+        for key, row in zip(keys, rows, strict=True):
+            comparison.vector(f"{name}, just written", row, partial(subject.get, key))
+        subject.close()
+        _compare_reads(path / name, settings, keys, rows, comparison, name)
+    return comparison.answer()
+
+
+def _compare_reads(
+    path: Path,
+    settings: Mapping[str, object],
+    keys: Sequence[str],
+    rows: Sequence[Vectors],
+    comparison: _Comparison,
+    name: str,
+) -> None:
+    """Cold, hot, warm, in batches, and after the tiers were swept."""
+    subject = ReferenceSubject(path, settings, read_only=True)
+    for turn in ("cold", "again"):
+        for key, row in zip(keys, rows, strict=True):
+            comparison.vector(f"{name}, {turn}", row, partial(subject.get, key))
+            if turn == "cold":
+                comparison.vector(f"{name}, hot", row, partial(subject.get, key))
+    subject.wait_for_prefetch()
+    # backwards: what left the hot tier last lies in the warm one
+    for key, row in zip(reversed(keys), reversed(rows), strict=True):
+        comparison.vector(f"{name}, backwards", row, partial(subject.get, key))
+    for first in range(0, len(keys), _BATCH):
+        batch = slice(first, first + _BATCH)
+        try:
+            together = subject.get_many(keys[batch])
+        except ReferenceSubject.errors as error:
+            comparison.errors.append(f"{name}, batch: {error}")
+            comparison.differing.append(float(sum(row.size for row in rows[batch])))
+            continue
+        for row, seen in zip(rows[batch], together, strict=True):
+            comparison.vector(f"{name}, batch", row, partial(_itself, seen))
+    for problem in subject.problems():
+        comparison.errors.append(f"{name}, check: {problem}")
+        comparison.differing.append(1.0)
+    comparison.paths[f"{name}, warm hits"] = subject.counters()["warm_hits"]
+    subject.close()
+
+
+def _compare_hostile(job: Mapping[str, Any], comparison: _Comparison) -> None:
+    rng = np.random.default_rng(job["seed"])
+    subject = ReferenceSubject(Path(job["store"]), job["settings"])
+    kinds = list(GENERATORS.items())
+    done = turn = 0
+    while done < job["hostile"]:
+        kind, generate = kinds[turn % len(kinds)]
+        dimension = _HOSTILE_DIMENSIONS[turn // len(kinds) % len(_HOSTILE_DIMENSIONS)]
+        count = min(200, job["hostile"] - done)
+        vectors = generate(rng, count, dimension)
+        keys = [f"{kind}/{dimension}/{turn}/{row}" for row in range(count)]
+        subject.put_many(keys, vectors)
+        for key, row in zip(keys, vectors, strict=True):
+            comparison.vector(f"hostile {kind}", row, partial(subject.get, key))
+        done += count
+        turn += 1
+    subject.close()
+
+
+def _itself(vector: Vectors) -> Vectors:
+    return vector

@@ -1,0 +1,175 @@
+"""Replaying a trace on a subject, at full speed or at the trace's own pace.
+
+The parent lays a trace out as a mapped array, so that a worker whose memory is judged holds one
+visit of it at a time and nothing else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.population import Population
+from harness.subject import DocumentSubject, Subject, Vectors
+from harness.subjects.reference import ReferenceSubject
+from harness.workload.trace import Operation, Trace
+
+__all__ = ["Replay", "copy_store", "fill_baseline", "lay_out"]
+
+_THINK_S_MAX = 2e-3  # between visits; people think for longer, and the store then has more time
+
+
+def copy_store(source: Path, target: Path) -> None:
+    """A store of its own for a process that writes; nobody has `source` open for writing."""
+    shutil.copytree(source, target)
+
+
+def lay_out(trace: Trace, folder: Path) -> Path:
+    """Write a trace as arrays that `Replay` maps: one row an access, and where visits begin."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = (trace.key, trace.document, trace.chunk, trace.operation, trace.time_s * 1e9)
+    np.save(folder / "accesses.npy", np.stack([column.astype(np.int64) for column in columns], 1))
+    starts = np.flatnonzero(np.diff(trace.visit, prepend=-1))
+    np.save(folder / "visits.npy", np.append(starts, len(trace)))
+    np.save(folder / "shape.npy", np.array([trace.documents, trace.chunks_per_document]))
+    return folder
+
+
+class _Access(NamedTuple):
+    key: int
+    document: int
+    chunk: int
+    operation: int
+    time_ns: int
+
+
+class Replay:
+    """A trace, and which key and vector each of its chunks has at each moment.
+
+    A write gives a chunk new content, hence a new key, as content-addressed keys do. Its vector is
+    taken from the population in turn: the replay measures traffic, not compression.
+    """
+
+    def __init__(self, folder: Path, population: Population) -> None:
+        self._accesses = np.load(folder / "accesses.npy", mmap_mode="r")
+        self._starts = np.load(folder / "visits.npy", mmap_mode="r")
+        documents, self.chunks_per_document = np.load(folder / "shape.npy").tolist()
+        count = self.chunks_per_document
+        self._vectors = population.vectors()
+        self._names = list(population.documents[:documents])
+        self._keys = [
+            list(population.keys[first : first + count])
+            for first in range(0, len(self._names) * count, count)
+        ]
+        self._written: dict[str, int] = {}
+        for document in range(len(self._names), documents):
+            # a history has more files than the corpus: their vectors are taken in turn
+            self._names.append(f"document {document}")
+            self._keys.append([_digest_key(document * count + chunk) for chunk in range(count)])
+
+    @property
+    def documents(self) -> int:
+        """Number of documents that the trace speaks of."""
+        return len(self._names)
+
+    def __len__(self) -> int:
+        return len(self._accesses)
+
+    def fill(self, subject: ReferenceSubject) -> None:
+        """Store what a trace starts with, where no prepared store has it."""
+        for document, name in enumerate(self._names):
+            keys = self._keys[document]
+            content = [(key, self._vector(key, document, at)) for at, key in enumerate(keys)]
+            subject.update_document(name, content)
+
+    def _visits(self) -> Iterator[list[_Access]]:
+        for at in range(len(self._starts) - 1):
+            rows = self._accesses[int(self._starts[at]) : int(self._starts[at + 1])].tolist()
+            yield [_Access(*row) for row in rows]
+
+    def _vector(self, key: str, document: int, chunk: int) -> Vectors:
+        row = self._written.get(key)
+        if row is None:
+            row = document * self.chunks_per_document + chunk
+        return np.asarray(self._vectors[row % len(self._vectors)])
+
+    def _change(self, writes: Sequence[_Access]) -> list[tuple[str, Vectors]]:
+        """New keys for the written chunks of one document; returns its whole new content."""
+        document = writes[0].document
+        keys = self._keys[document]
+        for access in writes:
+            self._written.pop(keys[access.chunk], None)
+            keys[access.chunk] = _digest_key(access.key)
+            self._written[keys[access.chunk]] = access.key
+        return [(key, self._vector(key, document, at)) for at, key in enumerate(keys)]
+
+    def run(self, subject: DocumentSubject) -> None:
+        """All accesses one after the other."""
+        for visit in self._visits():
+            for access in visit:
+                if access.operation == Operation.READ:
+                    subject.get(self._keys[access.document][access.chunk])
+            self._write(subject, visit)
+
+    def run_without(self) -> None:
+        """The same without a store: what a control process does."""
+        for visit in self._visits():
+            for access in visit:
+                if access.operation == Operation.READ:
+                    _ = self._keys[access.document][access.chunk]
+            writes = [access for access in visit if access.operation == Operation.WRITE]
+            if writes:
+                self._change(writes)
+
+    def _write(self, subject: DocumentSubject, visit: Sequence[_Access]) -> None:
+        writes = [access for access in visit if access.operation == Operation.WRITE]
+        if writes:
+            subject.update_document(self._names[writes[0].document], self._change(writes))
+
+    def run_paced(self, subject: ReferenceSubject, *, pace: float) -> list[tuple[int, int]]:
+        """Accesses of a visit at the trace's intervals times `pace`; think time cut short.
+
+        Returns
+        -------
+        list of (hits, reads)
+            One entry a visit with reads, counted by the store: a read that comes before its
+            prefetch has ended is no hit.
+        """
+        outcome = []
+        for visit in self._visits():
+            before = subject.counters()["hot_hits"]
+            begin, first_ns = time.perf_counter_ns(), visit[0].time_ns
+            reads = 0
+            for access in visit:
+                if access.operation != Operation.READ:
+                    continue
+                due = (access.time_ns - first_ns) * pace
+                wait_s = (due - (time.perf_counter_ns() - begin)) * 1e-9
+                if wait_s > 0:
+                    time.sleep(wait_s)
+                subject.get(self._keys[access.document][access.chunk])
+                reads += 1
+            if reads:
+                outcome.append((subject.counters()["hot_hits"] - before, reads))
+            self._write(subject, visit)
+            time.sleep(_THINK_S_MAX)
+        return outcome
+
+
+def fill_baseline(subject: Subject, population: Population) -> None:
+    """Store a population in a subject, a document at a time."""
+    vectors = population.vectors()
+    count = population.chunks_per_document
+    for first in range(0, len(population.keys), count):
+        rows = slice(first, first + count)
+        subject.put_many(population.keys[rows], np.asarray(vectors[rows]))
+
+
+def _digest_key(number: int) -> str:
+    """A key of the form that `embedding_key` gives, unlike any of the population's."""
+    return f"{number:032x}"

@@ -1,0 +1,1 @@
+"""Instruments that look at a process from the operating system's side."""

@@ -1,0 +1,1 @@
+"""What people read of a run: page, PDF, figures, JUnit, job summary, terminal table."""

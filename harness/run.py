@@ -1,0 +1,340 @@
+"""One run of the gates: prepare, measure, judge, report. Its files are its only result."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fixtures.titan.emulator import Serving
+from fixtures.titan.recorded import RecordedSet, load_recorded
+from harness import environment
+from harness.errors import EvidenceError, HarnessError, UsageError
+from harness.evidence import seal_samples, verdicts_of_run, write_json, write_verdicts
+from harness.measurement import Measurement, write_measurement
+from harness.measures import disk, hits, hot, memory, quality, saving, startup
+from harness.measures.base import SIZES, Context, Sizes
+from harness.population import Population, build_store, load_population
+from harness.report.write import write_report
+from harness.subjects.reference import ReferenceSubject, effective_config
+from harness.targets import Targets, load_targets
+from harness.waivers import Waiver, load_waivers
+from harness.worker import WorkerError, run_workers
+from harness.workload.corpus import read_corpus
+from harness.workload.git import git_replay
+
+__all__ = ["CORPORA", "MEASURES", "Options", "Progress", "run_gates"]
+
+Measure = Callable[[Context], list[Measurement]]
+
+# In this order: what is timed comes while nothing else of the run is at work
+MEASURES: Mapping[str, Measure] = {
+    "latency.hot": hot.measure,
+    "latency.disk": disk.measure,
+    "hit_ratio.hot": hits.measure,
+    "startup.time": startup.measure,
+    "memory.steady": memory.measure,
+    "quality.bits": quality.measure,
+    "compression.saving": saving.measure,
+}
+# SPEC section 2: "100 files" is both of these
+CORPORA = {"files-1024": (22, Serving.TEXT_V2_2024), "files-1536": (15, Serving.TEXT_V1)}
+
+
+class Progress:
+    """What a run tells while it works; this one keeps quiet."""
+
+    def stage(self, name: str, steps: int) -> None:
+        """A stage begins; `steps` calls of `step` are expected, 0 if that is not known."""
+
+    def step(self) -> None:
+        """One more piece of the stage is done."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a run is asked for.
+
+    Attributes
+    ----------
+    reports
+        Folder that gets one folder a run, and the link `latest`.
+    only
+        Gates to measure; empty for all. The others are NOT RUN, so such a run never says GO.
+    corpus
+        Folder of source files; None: the standard library of the running Python.
+    recorded
+        Folder of recorded vectors, None if there are none.
+    empty_body
+        The mocked Titan answers `{}`, as plain moto does: for the proof that this is noticed.
+    after_build
+        Called with the folder of each store before anything is measured: for proofs that a
+        damaged store does not pass.
+    """
+
+    profile: str
+    reports: Path
+    command: Sequence[str]
+    seed: int = 20_261_124
+    strict: bool = False
+    only: tuple[str, ...] = ()
+    config: Path | None = None
+    corpus: Path | None = None
+    recorded: Path | None = None
+    git: Path | None = None
+    waivers: Path | None = None
+    keep: bool = False
+    empty_body: bool = False
+    sizes: Sizes | None = None
+    after_build: Callable[[Path], None] = lambda _: None
+
+
+def sizes_of(options: Options) -> Sizes:
+    """How much a run measures: what its profile says, unless it was asked for other sizes."""
+    return options.sizes or SIZES[options.profile]
+
+
+def run_gates(options: Options, progress: Progress) -> Path:
+    """Do a whole run and return its folder; verdicts.json in it has the decision.
+
+    Raises
+    ------
+    UsageError
+        An unknown gate, or a file of settings, targets or waivers that cannot be used.
+    HarnessError
+        Something could not be prepared. The folder is removed: a run without verdicts is no run.
+    """
+    environment.require_linux()
+    root = environment.project_root()
+    targets = load_targets()
+    unknown = sorted(set(options.only) - {gate.id for gate in targets.gates})
+    if unknown:
+        known = ", ".join(gate.id for gate in targets.gates)
+        raise UsageError(f"no gate {unknown[0]!r}; there are {known}")
+    try:
+        settings, config_digest = effective_config(options.config)
+    except ReferenceSubject.errors as error:
+        raise UsageError(str(error)) from error
+    if options.git is not None:
+        try:
+            git_replay(options.git, reads_max=sizes_of(options).trace_reads)
+        except ValueError as error:
+            raise UsageError(f"--git: {error}") from error
+    code = environment.code_of(root)
+    waivers = load_waivers(
+        options.waivers,
+        gates=[gate.id for gate in targets.gates],
+        commit=code.commit,
+        root=root,
+        today=datetime.datetime.now(datetime.UTC).date(),
+    )
+    machine = environment.machine()
+    started = datetime.datetime.now(datetime.UTC)
+    machine_id = environment.machine_id(machine)
+    name = f"{started:%Y-%m-%dT%H%M%SZ}-{machine_id}-{code.commit[:10]}"
+    run = options.reports / name
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UsageError(f"{run} is there: another run began in this second") from error
+    except OSError as error:
+        raise UsageError(f"a run cannot be kept in {options.reports}: {error}") from error
+    try:
+        before = environment.load_now()
+        measurements, absent, fixtures = _measure(
+            options, progress, run / "work", settings, config_digest, code, machine_id
+        )
+        for measurement in measurements:
+            write_measurement(run, measurement)
+        # what was measured while the tree changed is of neither tree: then all rows are INVALID
+        code = environment.code_of(root)
+        manifest = {
+            "schema_version": 1,
+            "id": name,
+            "profile": options.profile,
+            "strict": options.strict,
+            "command": list(options.command),
+            "seeds": {"run": options.seed},
+            "sizes": asdict(sizes_of(options)),
+            **asdict(code),
+            "config_digest": config_digest,
+            "config": settings,
+            "machine": {
+                "id": machine_id,
+                **machine,
+                **_loads(before, environment.load_now()),
+            },
+            "packages": environment.package_versions(),
+            "instrumentation": environment.instruments(),
+            "fixtures": fixtures,
+            "evidence": sorted({m.evidence for m in measurements}),
+            "absent": absent,
+            "started": started.isoformat(timespec="seconds"),
+            "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "ended_s": time.time(),
+            "samples": seal_samples(run),
+        }
+        _judge(run, manifest, targets, waivers, progress)
+    except BaseException:
+        shutil.rmtree(run, ignore_errors=True)
+        raise
+    if not options.keep:
+        shutil.rmtree(run / "work", ignore_errors=True)
+    _point_latest(options.reports, name)
+    return run
+
+
+def _judge(
+    run: Path,
+    manifest: Mapping[str, Any],
+    targets: Targets,
+    waivers: Sequence[Waiver],
+    progress: Progress,
+) -> None:
+    progress.stage("judge and report", 0)
+    write_json(run / "manifest.json", manifest)
+    write_json(run / "targets.json", targets.document)
+    write_json(run / "waivers.json", {"waivers": [asdict(waiver) for waiver in waivers]})
+    # from the files just written, as `harness verify` will: what is not in them does not count
+    try:
+        verdicts, faults = verdicts_of_run(run)
+    except EvidenceError as error:  # here it is no verdict on the store: exit status 4, not 1
+        raise HarnessError(f"the run's own files cannot be read: {error}") from error
+    if faults:
+        raise HarnessError(f"the run's own files do not agree: {faults[0]}")
+    write_verdicts(run, verdicts)
+    write_report(run)
+
+
+def _loads(before: environment.Load, after: environment.Load) -> dict[str, float]:
+    return {
+        "load_before": before.load,
+        "load_after": after.load,
+        "steal_before_s": before.steal_s,
+        "steal_after_s": after.steal_s,
+    }
+
+
+def _measure(
+    options: Options,
+    progress: Progress,
+    work: Path,
+    settings: dict[str, object],
+    config_digest: str,
+    code: environment.Code,
+    machine_id: str,
+) -> tuple[list[Measurement], dict[str, str], dict[str, str]]:
+    """Measurements, why others are absent, and digests of the data used."""
+    recorded = _recorded(options, progress)
+    sizes = sizes_of(options)
+    populations = _populations(options, progress, work, sizes.files)
+    stores = {}
+    progress.stage("store the corpora", len(populations))
+    for name, population in populations.items():
+        stores[name] = work / "stores" / name
+        build_store(population, stores[name], settings)
+        options.after_build(stores[name])
+        progress.step()
+    context = Context(
+        work=work,
+        profile=options.profile,
+        sizes=sizes,
+        settings=settings,
+        config_digest=config_digest,
+        code=code,
+        machine_id=machine_id,
+        seed=options.seed,
+        populations=populations,
+        stores=stores,
+        recorded=recorded,
+        git=options.git,
+        step=progress.step,
+    )
+    measurements: list[Measurement] = []
+    for gate, measure in MEASURES.items():
+        if not options.only or gate in options.only:
+            progress.stage(gate, 0)
+            measurements += measure(context)
+    ids = [measurement.id for measurement in measurements]
+    if len(set(ids)) < len(ids):
+        raise HarnessError(f"two measurements of one name: {sorted(ids)}")
+    digests = {name: p.corpus_digest for name, p in populations.items()}
+    digests |= {f"recorded {group.name}": group.digest for group in recorded}
+    return measurements, _absent(options, {m.id for m in measurements}, recorded), digests
+
+
+def _absent(options: Options, made: set[str], recorded: Sequence[RecordedSet]) -> dict[str, str]:
+    """Why each measurement of the targets that was not made is missing."""
+    reasons = {}
+    for row in load_targets().rows().values():
+        if row.measurement in made:
+            continue
+        if row.gate not in MEASURES:
+            reason = "this build of the harness has no measure for it yet"
+        elif options.only and row.gate not in options.only:
+            reason = "not asked for (--only)"
+        elif row.measurement.endswith("-git"):
+            reason = "no repository given (--git PATH)"
+        elif "recorded" in row.accepts and "emulated" not in row.accepts and not recorded:
+            reason = "no recorded vectors (--recorded DIR)"
+        else:
+            reason = f"not measured in the {options.profile} profile"
+        reasons[row.measurement] = reason
+    return reasons
+
+
+def _recorded(options: Options, progress: Progress) -> list[RecordedSet]:
+    if options.recorded is None:
+        progress.note("no recorded vectors: rows that need them will be NOT RUN (--recorded DIR)")
+        return []
+    try:
+        return load_recorded(options.recorded)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"recorded vectors in {options.recorded}: {error}") from error
+
+
+def _populations(
+    options: Options, progress: Progress, work: Path, files: int
+) -> dict[str, Population]:
+    """Cut the corpora and embed them through real boto3 clients, each in a process of its own."""
+    for chunks, _ in CORPORA.values():
+        try:
+            read_corpus(options.corpus, files=files, chunks_per_file=chunks)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"source files: {error} (--corpus DIR)") from error
+    progress.stage(f"embed {files} files through boto3, twice", len(CORPORA))
+    folders = {name: work / "populations" / name for name in CORPORA}
+    jobs = [
+        {
+            "corpus": None if options.corpus is None else str(options.corpus),
+            "files": files,
+            "chunks": chunks,
+            "serving": str(serving),
+            "empty_body": options.empty_body,
+            "folder": str(folders[name]),
+        }
+        for name, (chunks, serving) in CORPORA.items()
+    ]
+    try:
+        run_workers("embedding", jobs, at_once=2, on_done=progress.step)
+    except WorkerError as error:
+        raise HarnessError(f"the corpora could not be embedded: {error}") from error
+    return {name: load_population(folder) for name, folder in folders.items()}
+
+
+def _point_latest(reports: Path, name: str) -> None:
+    """Move the link to the newest run in one step."""
+    fresh = reports / f".latest-{name}"  # of this run only: others may end at the same time
+    fresh.symlink_to(name)
+    try:
+        fresh.replace(reports / "latest")
+    except OSError as error:
+        fresh.unlink()
+        raise HarnessError(f"{reports / 'latest'} is not a link of ours: {error}") from error

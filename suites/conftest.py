@@ -1,0 +1,29 @@
+"""Options of all suites; the fixtures themselves are in fixtures/plugin.py."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ("fixtures.plugin",)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("titanstore")
+    group.addoption(
+        "--size",
+        choices=("smoke", "full"),
+        default="smoke",
+        help="smoke: small, with a fresh seed; full: as measured, with a fixed seed",
+    )
+    group.addoption(
+        "--titan",
+        choices=("emulated", "recorded"),
+        default="emulated",
+        help="where the mocked Bedrock's answers come from",
+    )
+    group.addoption(
+        "--recorded",
+        metavar="DIR",
+        default=None,
+        help="folder of recorded Titan vectors and bodies (default: ../shared/data/titan if there)",
+    )

@@ -1,0 +1,230 @@
+"""The catalog is all or nothing, shared within a process, and speaks the error tree."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import hypothesis.strategies as st
+import lmdb
+import pytest
+from hypothesis import given
+
+from titanstore.catalog import environment
+from titanstore.catalog.catalog import Catalog, MapIsFullError
+from titanstore.catalog.layout import (
+    Run,
+    SegmentState,
+    pack_document,
+    pack_number,
+    runs_of,
+    unpack_document,
+    unpack_entry,
+    unpack_number,
+)
+from titanstore.errors import BusyError, ClosedError, CorruptionError, StorageError
+from titanstore.segments.layout import Address
+from titanstore.segments.writer import Placed
+
+addresses = st.builds(Address, st.integers(1, 2**16 - 1), st.integers(0, 2**32 - 1))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    (tmp_path / "catalog").mkdir()
+    opened = Catalog(tmp_path / "catalog", read_only=False, durable=False)
+    yield opened
+    opened.close()
+
+
+@given(
+    name=st.text(max_size=100), runs=st.lists(st.builds(Run, addresses, st.integers(1, 2**32 - 1)))
+)
+def test_a_document_packs_and_unpacks(name: str, runs: list[Run]) -> None:
+    data = pack_document(name, runs)
+    assert unpack_document(data) == (name, runs)
+
+
+@given(st.binary(max_size=60))
+def test_noise_is_no_document(data: bytes) -> None:
+    try:
+        name, runs = unpack_document(data)
+    except CorruptionError:
+        return
+    assert pack_document(name, runs) == data
+
+
+@given(st.integers(0, 2**32 - 1), addresses)
+def test_numbers_states_and_entries(number: int, address: Address) -> None:
+    assert unpack_number(pack_number(number)) == number
+    assert SegmentState.unpack(SegmentState(number, 7).pack()) == (number, 7)
+    assert unpack_entry(b"123456" + address.pack()) == address
+    with pytest.raises(CorruptionError):
+        SegmentState.unpack(b"1234567")
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2]), st.integers(0, 6), st.integers(5, 40))))
+def test_runs_hold_every_place_in_order(gaps: list[tuple[int, int, int]]) -> None:
+    """Records that follow each other with up to 3 bytes of padding are one run."""
+    ends = {1: 0, 2: 0}
+    places = []
+    for segment, gap, size in gaps:
+        start = ends[segment] + gap
+        ends[segment] = start + size
+        places.append(Placed(Address(segment, start), start + size))
+    runs = runs_of(places)
+    assert sum(run.length for run in runs) == len(places)
+    left = iter(places)
+    for run in runs:
+        members = [next(left) for _ in range(run.length)]
+        assert members[0].address == run.start
+        for one, other in pairwise(members):
+            assert one.address.segment == other.address.segment
+            assert 0 <= other.address.offset - one.end <= 3
+
+
+def test_an_exception_leaves_everything_as_it_was(catalog: Catalog) -> None:
+    with catalog.writing() as view:
+        view.add(b"aaaaaa", Address(1, 32))
+        view.set_segment(1, SegmentState(100, 0))
+        number = view.new_document("doc")
+        view.set_document(number, "doc", [Run(Address(1, 32), 1)])
+
+    def change_everything() -> None:
+        with catalog.writing() as view:
+            view.remove(b"aaaaaa", Address(1, 32))
+            view.add(b"bbbbbb", Address(1, 50))
+            view.set_segment(1, None)
+            view.set_document(number, "doc", [])
+            view.set_owners(b"tk", frozenset((1, 2)))
+            assert view.entry_count() == 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        change_everything()
+    with catalog.reading() as view:
+        assert view.entry_count() == 1
+        assert view.lookup_many([b"aaaaaa", b"bbbbbb"]) == [[Address(1, 32)], []]
+        assert view.last_end() == Address(1, 100)
+        assert view.document(number) == ("doc", [Run(Address(1, 32), 1)])
+        assert view.document_number("doc") == number
+        assert view.owners(b"tk") is None
+
+
+def test_equal_fingerprints_stay_apart(catalog: Catalog) -> None:
+    found = [Address(segment, 32) for segment in range(1, 40)]
+    with catalog.writing() as view:
+        for address in found:
+            view.add(b"same  ", address)
+        view.add(b"samd\xff\xff", Address(1, 1))
+        view.add(b"same !", Address(1, 2))
+    assert catalog.lookup(b"same  ") == found
+    with catalog.writing() as view:
+        view.remove(b"same  ", found[7])
+        with pytest.raises(CorruptionError, match="vanished"):
+            view.remove(b"same  ", found[7])
+    assert catalog.lookup(b"same  ") == found[:7] + found[8:]
+
+
+def test_pages_of_entries_reach_all(catalog: Catalog) -> None:
+    wanted = [(number.to_bytes(6, "big"), Address(1, number)) for number in range(2_000)]
+    with catalog.writing() as view:
+        for fingerprint, address in wanted:
+            view.add(fingerprint, address)
+    with catalog.reading() as view:
+        assert view.entries_from(b"", 5_000) == wanted
+        fingerprint, address = wanted[700]
+        assert view.entries_from(fingerprint + address.pack(), 3) == wanted[700:703]
+        assert list(view.fingerprints()) == [fingerprint for fingerprint, _ in wanted]
+
+
+def test_damage_found_inside_a_view_is_an_error_of_the_tree(catalog: Catalog) -> None:
+    with pytest.raises(CorruptionError) as caught, catalog.reading():
+        raise lmdb.CorruptedError("page", -30796)
+    assert caught.value.kind == "bad-catalog"
+    with pytest.raises(StorageError) as refused, catalog.writing():
+        raise lmdb.DiskError("No space left on device")
+    assert refused.value.kind == "disk-full"
+
+
+def test_closed(catalog: Catalog, tmp_path: Path) -> None:
+    other = Catalog(tmp_path / "catalog", read_only=True, durable=True)
+    catalog.close()
+    catalog.close()
+    with pytest.raises(ClosedError):
+        catalog.lookup(b"aaaaaa")
+    with pytest.raises(ClosedError), catalog.reading():
+        pass
+    with pytest.raises(ClosedError), catalog.writing():
+        pass
+    # the environment is shared, and still in use
+    assert other.lookup(b"aaaaaa") == []
+    other.close()
+    assert str((tmp_path / "catalog").resolve()) not in environment._open
+
+
+def test_a_full_map_is_told_and_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_MAP_BYTES_FIRST", 1 << 16)
+    (tmp_path / "catalog").mkdir()
+    catalog = Catalog(tmp_path / "catalog", read_only=False, durable=False)
+
+    def fill() -> None:
+        with catalog.writing() as view:
+            for number in range(20_000):
+                view.add(number.to_bytes(6, "big"), Address(1, number))
+
+    with pytest.raises(MapIsFullError):
+        fill()
+    with catalog.reading() as view:
+        assert view.entry_count() == 0
+    for _ in range(10):
+        catalog.grow()
+    fill()
+    with catalog.reading() as view:
+        assert view.entry_count() == 20_000
+    catalog.close()
+
+
+def test_growing_waits_for_views_and_holds_new_ones_back(catalog: Catalog) -> None:
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with catalog.reading() as view:
+            begun.set()
+            go_on.wait(10)
+            order.append("view")
+            assert view.entry_count() == 0
+
+    def grow() -> None:
+        catalog.grow()
+        order.append("grown")
+
+    def look_later() -> None:
+        with catalog.reading():
+            order.append("later")
+
+    threads = [threading.Thread(target=work) for work in (look, grow, look_later)]
+    threads[0].start()
+    begun.wait(10)
+    threads[1].start()
+    while not catalog._gate._is_shut:
+        pass
+    threads[2].start()
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert order[0] == "view"
+    assert set(order) == {"view", "grown", "later"}
+
+
+def test_a_read_only_environment_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "catalog").mkdir()
+    Catalog(tmp_path / "catalog", read_only=False, durable=True).close()
+    reader = Catalog(tmp_path / "catalog", read_only=True, durable=True)
+    with pytest.raises(BusyError, match="read-only in this process"):
+        Catalog(tmp_path / "catalog", read_only=False, durable=True)
+    reader.close()
+    Catalog(tmp_path / "catalog", read_only=False, durable=True).close()
