@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +168,24 @@ def verdicts_of_run(run: Path) -> tuple[dict[str, Any], list[str]]:
         raise EvidenceError(str(error)) from error
     try:
         waivers = [Waiver(**one) for one in read_json(run / "waivers.json")["waivers"]]
+        overdue = [one for one in waivers if one.state == "active" and _is_over(one, manifest)]
         sealed = dict(manifest["samples"])
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(f"manifest.json or waivers.json is damaged: {error!r}") from error
     measurements, damaged, faults = _read_samples(run, sealed)
+    faults += [
+        f"waivers.json: that of {one.gate} had run out when the run began" for one in overdue
+    ]
+    waivers = [replace(one, state="expired") if one in overdue else one for one in waivers]
     try:
         return compute_verdicts(manifest, targets, waivers, measurements, damaged), faults
     except (KeyError, TypeError, AttributeError) as error:
         raise EvidenceError(f"manifest.json is damaged: {error!r}") from error
+
+
+def _is_over(waiver: Waiver, manifest: Mapping[str, Any]) -> bool:
+    """Had it run out on the day of the run? Both are ISO dates, that of the run in UTC."""
+    return bool(waiver.expires[:10] < manifest["started"][:10])
 
 
 def _read_samples(

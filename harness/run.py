@@ -112,6 +112,7 @@ def run_gates(options: Options, progress: Progress) -> Path:
         Something could not be prepared. The folder is removed: a run without verdicts is no run.
     """
     environment.require_linux()
+    started = datetime.datetime.now(datetime.UTC)
     root = environment.project_root()
     targets = load_targets()
     unknown = sorted(set(options.only) - {gate.id for gate in targets.gates})
@@ -133,10 +134,9 @@ def run_gates(options: Options, progress: Progress) -> Path:
         gates=[gate.id for gate in targets.gates],
         commit=code.commit,
         root=root,
-        today=datetime.datetime.now(datetime.UTC).date(),
+        today=started.date(),
     )
     machine = environment.machine()
-    started = datetime.datetime.now(datetime.UTC)
     machine_id = environment.machine_id(machine)
     name = f"{started:%Y-%m-%dT%H%M%SZ}-{machine_id}-{code.commit[:10]}"
     run = options.reports / name

@@ -13,7 +13,7 @@ import numpy as np
 from harness.clock import call_times_s, timer_floor_s, without_gc
 from harness.measurement import Measurement, Rival
 from harness.measures.base import Context
-from harness.measures.replay import copy_store
+from harness.measures.replay import copy_store, fill_baseline
 from harness.population import Population, load_population
 from harness.subject import Subject
 from harness.subjects import open_baseline
@@ -23,6 +23,7 @@ __all__ = ["drop_pages", "measure", "sample"]
 
 _BLOCK = 50
 _HOT_S_MAX = 3e-6
+_INTERRUPTED_MIN = 5
 
 
 def measure(context: Context) -> list[Measurement]:
@@ -149,7 +150,7 @@ def _timed(subject: Subject, keys: list[str]) -> tuple[list[float], int]:
     """Times of the gets that were not hot, and how many were.
 
     A hot get takes some 0.3 us, any other 10 us and more: they are told apart by that, and the
-    store's own count has to agree.
+    store's own count has to agree but for gets that the machine interrupted.
     """
     if not isinstance(subject, ReferenceSubject):
         with without_gc():
@@ -159,7 +160,7 @@ def _timed(subject: Subject, keys: list[str]) -> tuple[list[float], int]:
         times = call_times_s(subject.get, keys)
     hot = subject.counters()["hot_hits"] - before
     slow = [one for one in times if one > _HOT_S_MAX]
-    if abs(len(times) - len(slow) - hot) > len(times) // 200:
+    if abs(len(times) - len(slow) - hot) > max(_INTERRUPTED_MIN, len(times) // 100):
         raise AssertionError(
             f"{len(times) - len(slow)} gets took less than {_HOT_S_MAX} s, the store counted {hot}"
         )
@@ -170,11 +171,7 @@ def _open(job: Mapping[str, Any], population: Population) -> Subject:
     if job["subject"] == "titanstore":
         return ReferenceSubject(Path(job["store"]), job["settings"], read_only=True)
     subject = open_baseline(job["subject"], Path(job["store"]))
-    vectors = population.vectors()
-    count = population.chunks_per_document
-    for first in range(0, len(population.keys), count):
-        rows = slice(first, first + count)
-        subject.put_many(population.keys[rows], np.asarray(vectors[rows]))
+    fill_baseline(subject, population)
     return subject
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.population import Population
-from harness.subject import DocumentSubject, Subject, Vectors
+from harness.subject import DocumentSubject, Vectors
 from harness.subjects.reference import ReferenceSubject
 from harness.workload.trace import Operation, Trace
 
@@ -161,13 +161,15 @@ class Replay:
         return outcome
 
 
-def fill_baseline(subject: Subject, population: Population) -> None:
+def fill_baseline(subject: DocumentSubject, population: Population) -> None:
     """Store a population in a subject, a document at a time."""
     vectors = population.vectors()
     count = population.chunks_per_document
-    for first in range(0, len(population.keys), count):
-        rows = slice(first, first + count)
-        subject.put_many(population.keys[rows], np.asarray(vectors[rows]))
+    for place, name in enumerate(population.documents):
+        rows = range(place * count, (place + 1) * count)
+        subject.update_document(
+            name, [(population.keys[row], np.asarray(vectors[row])) for row in rows]
+        )
 
 
 def _digest_key(number: int) -> str:

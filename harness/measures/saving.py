@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from fixtures.titan.emulator import Serving
 from fixtures.titan.recorded import RecordedSet
-from harness.bounds import EntropyBound, Grid, entropy_bound, token_mean_bits
+from harness.bounds import EntropyBound, Grid, entropy_bound, find_grid, token_mean_bits
 from harness.measurement import Bound, Measurement
 from harness.measures.base import Context
 from harness.population import Population
@@ -30,12 +29,39 @@ _CATALOG_KEYS_FIRST = 20_000  # the tree has its final depth from here on
 
 def measure(context: Context) -> list[Measurement]:
     """One row a recorded set, judged; one a corpus, emulated and only shown."""
-    found = [_recorded(context, group) for group in context.recorded]
-    found += [_emulated(context, *population) for population in context.populations.items()]
+    catalog = _CatalogOnce(context)
+    found = [_recorded(context, group, catalog) for group in context.recorded]
+    found += [_emulated(context, *one, catalog) for one in context.populations.items()]
     return found
 
 
-def _recorded(context: Context, group: RecordedSet) -> Measurement:
+class _CatalogOnce:
+    """The catalog's bytes per key are the same for all vectors: measured at first need."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._facts: Mapping[str, Any] | None = None
+
+    def facts(self) -> Mapping[str, Any]:
+        """Bytes per key, and fixed ones; raises WorkerError."""
+        if self._facts is None:
+            context = self._context
+            job = {
+                "catalog_keys": context.sizes.catalog_keys,
+                "settings": _relaxed(context),
+                "store": str(context.work / "store-catalog"),
+            }
+            (process,) = context.workers("saving", [job])
+            self._facts = process.facts
+        return self._facts
+
+
+def _relaxed(context: Context) -> dict[str, object]:
+    """Bytes are the same without waiting for the disk at each of 10^5 keys."""
+    return {**context.settings, "durability": "power_cut_may_lose_store"}
+
+
+def _recorded(context: Context, group: RecordedSet, catalog: _CatalogOnce) -> Measurement:
     folder = context.work / "saving" / group.name
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "vectors.npy", group.vectors)
@@ -51,18 +77,22 @@ def _recorded(context: Context, group: RecordedSet) -> Measurement:
         "recorded",
         population,
         folder,
+        catalog,
         rivals=True,
         token_count=group.token_count.tolist() if group.serving is Serving.TEXT_V2 else None,
     )
 
 
-def _emulated(context: Context, name: str, population: Population) -> Measurement:
+def _emulated(
+    context: Context, name: str, population: Population, catalog: _CatalogOnce
+) -> Measurement:
     return _measurement(
         context,
         f"compression.saving-{name}",
         "emulated",
         population.facts(),
         population.folder,
+        catalog,
         rivals=False,
     )
 
@@ -73,6 +103,7 @@ def _measurement(
     evidence: str,
     population: Mapping[str, Any],
     folder: Path,
+    catalog: _CatalogOnce,
     *,
     rivals: bool,
     token_count: Sequence[int] | None = None,
@@ -80,14 +111,13 @@ def _measurement(
     job = {
         "vectors": str(folder / "vectors.npy"),
         "store": str(context.work / f"store-{name}"),
-        "settings": {**context.settings, "durability": "power_cut_may_lose_store"},
-        "catalog_keys": context.sizes.catalog_keys,
+        "settings": _relaxed(context),
         "rivals": rivals,
         "token_count": token_count,
     }
 
     def take() -> dict[str, Any]:
-        (process,) = context.workers("saving", [job])
+        (process,) = context.workers("saving", [{**job, "catalog": catalog.facts()}])
         facts = process.facts
         best = facts["best_saving"]
         return {
@@ -101,10 +131,14 @@ def _measurement(
 
 def sample(job: Mapping[str, Any]) -> dict[str, Any]:
     """In a fresh process: values are the saved share of each vector's raw bytes."""
+    if "catalog_keys" in job:
+        path = Path(job["store"])
+        per_key, fixed = _catalog_bytes(path, job["settings"], job["catalog_keys"])
+        return {"values": [per_key], "facts": {"per_key": per_key, "fixed": fixed}}
     vectors = np.load(job["vectors"])
     raw = 4 * vectors.shape[1]
     record_bytes = _record_bytes(Path(job["store"]), job["settings"], vectors)
-    catalog_per_key, catalog_fixed = _catalog_bytes(job["settings"], job["catalog_keys"])
+    catalog_per_key = job["catalog"]["per_key"]
     bound = entropy_bound(vectors)
     best, reason = _best_saving(bound, job["token_count"])
     kept = record_bytes + catalog_per_key
@@ -114,7 +148,7 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
         "bytes_per_vector": float(kept.mean()),
         "record_bytes_per_vector": float(record_bytes.mean()),
         "catalog_bytes_per_key": catalog_per_key,
-        "fixed_bytes": catalog_fixed,
+        "fixed_bytes": job["catalog"]["fixed"],
         "vectors_on_grid": int(on_grid.sum()),
         "saving_on_grid_share": float(1 - kept[on_grid].mean() / raw) if on_grid.any() else None,
         "entropy_bound_bytes": None if best is None else bound.bytes_per_vector,
@@ -156,33 +190,32 @@ def _first_header(sizes: Sizes) -> float:
     return min(32.0, max(0.0, float(sizes[0]) - from_others)) if len(sizes) > 1 else 32.0
 
 
-def _catalog_bytes(settings: Mapping[str, object], keys: int) -> tuple[float, float]:
+def _catalog_bytes(path: Path, settings: Mapping[str, object], keys: int) -> tuple[float, float]:
     """Bytes of the catalog's file that one more key takes, at `keys` distinct keys; and the rest.
 
     The vectors are single numbers, since the catalog does not see them.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        subject = ReferenceSubject(Path(folder) / "store", settings)
-        value = np.ones((_CHUNKS, 1), np.float32)
-        sizes = {}
-        for first in range(0, keys, _CHUNKS):
-            rows = range(first, min(keys, first + _CHUNKS))
-            subject.put_document(
-                f"document {first // _CHUNKS}",
-                [embedding_key("catalog", str(row)) for row in rows],
-                value[: len(rows)],
-            )
-            for at in (_CATALOG_KEYS_FIRST, keys):
-                if rows.start < at <= rows.stop:
-                    sizes[rows.stop] = subject.space()["catalog"]
-        subject.close()
+    subject = ReferenceSubject(path, settings)
+    value = np.ones((_CHUNKS, 1), np.float32)
+    sizes = {}
+    marks = (min(_CATALOG_KEYS_FIRST, keys // 2), keys)
+    for first in range(0, keys, _CHUNKS):
+        rows = range(first, min(keys, first + _CHUNKS))
+        subject.put_document(
+            f"document {first // _CHUNKS}",
+            [embedding_key("catalog", str(row)) for row in rows],
+            value[: len(rows)],
+        )
+        if any(rows.start < mark <= rows.stop for mark in marks):
+            sizes[rows.stop] = subject.space()["catalog"]
+    subject.close()
     (few, small), (many, large) = sorted(sizes.items())
     per_key = (large - small) / (many - few)
     return per_key, large - per_key * many
 
 
 def _is_on_grid(vectors: Vectors) -> list[bool]:
-    return [entropy_bound(vector[None, :]).groups[0].grid is not Grid.FLOAT32 for vector in vectors]
+    return [find_grid(vector).grid is not Grid.FLOAT32 for vector in vectors]
 
 
 def _best_saving(

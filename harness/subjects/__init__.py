@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.subject import Subject
+from harness.subject import DocumentSubject
 
 __all__ = ["BASELINES", "open_baseline"]
 
 BASELINES = ("current", "sqlite-blob")
 
 
-def open_baseline(name: str, path: Path) -> Subject:
+def open_baseline(name: str, path: Path) -> DocumentSubject:
     """Open a baseline by name; each is imported when it is used.
 
     Raises

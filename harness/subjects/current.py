@@ -16,7 +16,7 @@ from harness.subject import Vectors
 
 __all__ = ["CurrentSubject"]
 
-_BYTES_MAX = 64 * 10**6  # holds 100 files whole, as the plan's 8.9 MB do
+_BYTES_MAX = 10_310_000  # the plan's own figure: "Current: 10.31 MB for 116 files"
 
 
 class CurrentSubject:
@@ -27,6 +27,7 @@ class CurrentSubject:
 
     def __init__(self, _path: Path) -> None:
         self._rows: OrderedDict[str, Vectors] = OrderedDict()
+        self._documents: dict[str, list[str]] = {}
         self._bytes = 0
         self.get: Callable[[str], Vectors] = self._get
 
@@ -40,10 +41,16 @@ class CurrentSubject:
         while self._bytes > _BYTES_MAX:
             self._bytes -= self._rows.popitem(last=False)[1].nbytes
 
-    def update_document(self, _document: str, chunks: Sequence[tuple[str, Vectors]]) -> None:
-        """It knows no documents: the chunks are stored."""
+    def update_document(self, document: str, chunks: Sequence[tuple[str, Vectors]]) -> None:
+        """Store the chunks; those that the document had before and has no more go."""
+        keys = [key for key, _ in chunks]
+        for key in set(self._documents.get(document, ())) - set(keys):
+            old = self._rows.pop(key, None)
+            self._bytes -= 0 if old is None else old.nbytes
+        self._documents[document] = keys
         for key, vector in chunks:
-            self.put_many([key], vector[None, :])
+            if key not in self._rows:
+                self.put_many([key], vector[None, :])
 
     def _get(self, key: str) -> Vectors:
         row = self._rows[key]
@@ -61,4 +68,5 @@ class CurrentSubject:
     def close(self) -> None:
         """Forget everything."""
         self._rows.clear()
+        self._documents.clear()
         self._bytes = 0

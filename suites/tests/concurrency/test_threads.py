@@ -183,9 +183,9 @@ def test_the_catalog_grows_under_reading_threads(
                     assert version_of(store.get(key), place) == 1
                 assert store.document_keys("doc") == KEYS
 
-        for _ in range(3):
+        for _ in range(2):
             errors.start(read)
-        for turn in range(12):
+        for turn in range(8):
             vectors = np.arange(2_000, dtype=np.float32)[:, None] + turn
             store.put_many([f"{turn} {number}" for number in range(2_000)], vectors, f"d {turn}")
         stop.set()

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from titanstore import EmbeddingStore, StoreConfig
 
-SECONDS_MAX = 12.0
-ROUNDS = 20
+SECONDS_MAX = 6.0
+ROUNDS = 12
 KEYS = [f"key {number}" for number in range(30)]
 DOCUMENTS = ["x.py", "y.py"]
 
@@ -188,7 +188,7 @@ def test_the_catalog_grows_under_readers_of_other_processes(
             assert reader.stdout is not None
             assert reader.stdout.readline() == "10\n"
         sizes = set()
-        for first in range(10, 8_010, 1_000):
+        for first in range(10, 6_010, 1_000):
             store.put_many(*numbered(first, first + 1_000), f"document {first}")
             sizes.add(store._catalog._environment.info()["map_size"])
             for reader in readers:

@@ -106,7 +106,7 @@ def test_settings_are_frozen_and_by_keyword_only() -> None:
     with pytest.raises(FrozenInstanceError):
         StoreConfig().policy = "lru"  # type: ignore[misc]
     with pytest.raises(TypeError):
-        StoreConfig(1)  # type: ignore[misc]
+        StoreConfig(1)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         StoreConfig(unknown=1)  # type: ignore[call-arg]
 

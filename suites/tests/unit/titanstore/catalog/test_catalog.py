@@ -104,13 +104,13 @@ def test_an_exception_leaves_everything_as_it_was(catalog: Catalog) -> None:
 
     with pytest.raises(ZeroDivisionError):
         change_everything()
-    with catalog.reading() as view:
-        assert view.entry_count() == 1
-        assert view.lookup_many([b"aaaaaa", b"bbbbbb"]) == [[Address(1, 32)], []]
-        assert view.last_end() == Address(1, 100)
-        assert view.document(number) == ("doc", [Run(Address(1, 32), 1)])
-        assert view.document_number("doc") == number
-        assert view.owners(b"tk") is None
+    with catalog.reading() as seen:
+        assert seen.entry_count() == 1
+        assert seen.lookup_many([b"aaaaaa", b"bbbbbb"]) == [[Address(1, 32)], []]
+        assert seen.last_end() == Address(1, 100)
+        assert seen.document(number) == ("doc", [Run(Address(1, 32), 1)])
+        assert seen.document_number("doc") == number
+        assert seen.owners(b"tk") is None
 
 
 def test_equal_fingerprints_stay_apart(catalog: Catalog) -> None:

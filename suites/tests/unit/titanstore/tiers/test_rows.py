@@ -78,7 +78,7 @@ def test_no_row_can_be_made_writable(bytes_max: int) -> None:
     assert row.shape == (256,)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     steps=st.lists(
         st.tuples(
@@ -86,7 +86,7 @@ def test_no_row_can_be_made_writable(bytes_max: int) -> None:
             st.sampled_from([1, 8, 384, 1024, 1536, 16_383]),
             st.integers(0, 1000),
         ),
-        max_size=120,
+        max_size=80,
     ),
     bytes_max=st.sampled_from([0, 70_000, 200_000, 400_000]),
 )

@@ -1,0 +1,104 @@
+"""A corpus of ten documents made without Titan, its store, and a context of the smallest sizes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fixtures.titan.emulator import Serving
+from fixtures.titan.recorded import RecordedSet
+from fixtures.vectors import GENERATORS
+from harness.environment import Code
+from harness.measures.base import Context, Sizes
+from harness.population import Population, build_store, load_population
+from harness.subjects.reference import effective_config, embedding_key
+
+DOCUMENTS, CHUNKS, DIMENSION = 10, 22, 64
+SIZES = Sizes(
+    files=DOCUMENTS,
+    processes=2,
+    hot_batches=40,
+    hot_batch_gets=200,
+    disk_gets=300,
+    cold_gets=DOCUMENTS,
+    hostile_vectors=400,
+    memory_operations=600,
+    trace_reads=200,
+    starts=2,
+    catalog_keys=2_200,
+    large_vectors=500,
+)
+
+
+def make_population(folder: Path, name: str, seed: int) -> Population:
+    """Random bfloat16 vectors; keys as Titan's would be."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    rows = GENERATORS["bfloat16"](rng, DOCUMENTS * CHUNKS, DIMENSION)
+    np.save(folder / "vectors.npy", rows)
+    population = Population(
+        name=name,
+        folder=folder,
+        model="titan-embed-text-v1",
+        dimension=DIMENSION,
+        documents=tuple(f"{place}.py" for place in range(DOCUMENTS)),
+        chunks_per_document=CHUNKS,
+        keys=tuple(embedding_key(name, str(row)) for row in range(len(rows))),
+        corpus="made",
+        corpus_digest="0123456789abcdef",
+        evidence="emulated",
+    )
+    content = json.dumps({**asdict(population), "folder": None})
+    (folder / "population.json").write_text(content, encoding="utf-8")
+    return load_population(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """Prepared once; what a test breaks it copies before."""
+    work = tmp_path_factory.mktemp("work")
+    settings, digest = effective_config(None)
+    # so little that most reads of even this small corpus come from the disk
+    settings = {**settings, "hot_bytes_max": 20_000, "warm_bytes_max": 8_000}
+    names = ("files-1024", "files-1536")
+    populations = {
+        name: make_population(work / "populations" / name, name, seed)
+        for seed, name in enumerate(names)
+    }
+    stores = {name: work / "stores" / name for name in names}
+    for name in names:
+        build_store(populations[name], stores[name], settings)
+    vectors = populations["files-1024"].vectors()
+    recorded = RecordedSet(
+        name="v1_chunks",
+        model="amazon.titan-embed-text-v1",
+        serving=Serving.TEXT_V1,
+        vectors=np.ascontiguousarray(vectors[:40]),
+        token_count=np.full(40, -1, np.int32),
+        digest="0" * 64,
+        sources=("made for this test",),
+    )
+    return Context(
+        work=work,
+        profile="ci",
+        sizes=SIZES,
+        settings=settings,
+        config_digest=digest,
+        code=Code(commit="c" * 40, content_digest="d" * 32, dirty=False),
+        machine_id="f" * 8,
+        seed=5,
+        populations=populations,
+        stores=stores,
+        recorded=[recorded],
+        git=None,
+    )
+
+
+@pytest.fixture
+def context(shared_context: Context, tmp_path: Path) -> Context:
+    """The shared context with a working folder of this test's own."""
+    return replace(shared_context, work=tmp_path)

@@ -1,0 +1,302 @@
+"""Risk: a measure gives numbers of something else than it says, or goes on over a wrong answer."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.measurement import Measurement, Process
+from harness.measures import disk, hits, hot, memory, quality, saving, startup
+from harness.measures.base import SIZES, Context
+from harness.population import build_store
+from harness.subjects.reference import ReferenceSubject, effective_config
+from harness.targets import load_targets
+from harness.worker import WorkerError
+
+pytestmark = pytest.mark.xdist_group("measures")
+MEASURES: dict[str, Callable[[Context], list[Measurement]]] = {
+    "hot": hot.measure,
+    "disk": disk.measure,
+    "hits": hits.measure,
+    "memory": memory.measure,
+    "quality": quality.measure,
+    "saving": saving.measure,
+    "startup": startup.measure,
+}
+
+
+def usual(context: Context) -> Context:
+    """With a hot tier of the usual size, which holds this small corpus whole."""
+    settings, digest = effective_config(None)
+    return replace(context, settings=settings, config_digest=digest)
+
+
+@pytest.fixture(scope="session")
+def taken(shared_context: Context) -> dict[str, list[Measurement]]:
+    """Every measure once; the tests only read."""
+    return {
+        name: measure(usual(shared_context) if name == "hot" else shared_context)
+        for name, measure in MEASURES.items()
+    }
+
+
+def by_id(measurements: list[Measurement]) -> dict[str, Measurement]:
+    return {one.id: one for one in measurements}
+
+
+def treated(measurement: Measurement) -> list[Process]:
+    return [process for process in measurement.processes if not process.control]
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measurement_is_whole_and_says_what_it_belongs_to(
+    taken: dict[str, list[Measurement]], shared_context: Context, name: str
+) -> None:
+    wanted = {row.measurement: row for row in load_targets().rows().values()}
+    assert taken[name]
+    for one in taken[name]:
+        assert one.failure == ""
+        assert one.id in wanted
+        assert one.unit == wanted[one.id].unit
+        assert (one.commit, one.content_digest) == ("c" * 40, "d" * 32)
+        assert len(one.config_digest) == 16
+        assert one.machine == shared_context.machine_id
+        assert one.started <= one.ended
+        assert treated(one)
+        for process in one.processes:
+            assert process.values
+            assert all(map(math.isfinite, process.values))
+            assert not any(process.instruments.values())
+            assert process.instruments
+
+
+def test_hot_takes_one_sample_a_batch(taken: dict[str, list[Measurement]]) -> None:
+    (one,) = taken["hot"]
+    assert [len(process.values) for process in one.processes] == [40, 40]
+    assert all(0 < value < 1e-3 for process in one.processes for value in process.values)
+    assert [rival.subject for rival in one.beside] == ["current"]
+    assert one.context["single_call"]["p50"] <= one.context["single_call"]["max"]
+
+
+def test_disk_leaves_out_what_the_hot_tier_served(taken: dict[str, list[Measurement]]) -> None:
+    found = by_id(taken["disk"])
+    warm = found["latency.disk-files-1024"]
+    for process in warm.processes:
+        assert process.facts["not_hot"] + process.facts["hot"] == pytest.approx(300, abs=3)
+        assert len(process.values) == process.facts["not_hot"] > 100
+        assert min(process.values) > 1e-6
+    assert warm.population["page cache"] == "warm"
+
+
+def test_a_cold_read_never_follows_one_of_its_document(
+    taken: dict[str, list[Measurement]], context: Context
+) -> None:
+    cold = by_id(taken["disk"])["latency.disk-cold-files-1024"]
+    assert [len(process.values) for process in cold.processes] == [10, 10]
+    more = replace(context, sizes=replace(context.sizes, cold_gets=500, processes=1))
+    again = by_id(disk.measure(more))["latency.disk-cold-files-1024"]
+    assert [len(process.values) for process in again.processes] == [10]
+
+
+def test_hits_are_zero_or_one_and_within_the_bound(taken: dict[str, list[Measurement]]) -> None:
+    found = by_id(taken["hits"])
+    one = found["hit_ratio.hot-editing"]
+    assert [process.block for process in one.processes] == [22, 22]
+    values = [value for process in one.processes for value in process.values]
+    assert set(values) <= {0.0, 1.0}
+    assert len(values) >= 2 * 200
+    assert one.bound is not None
+    assert np.mean(values) <= one.bound.value
+    assert 0 < np.mean(values) < 1
+    assert one.context["ours"]["hit_ratio"] == pytest.approx(np.mean(values))
+
+
+def test_a_history_is_replayed_where_one_is_given(context: Context) -> None:
+    root = context.work / "repository"
+    root.mkdir()
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        (root / "a.py").write_text("a = 1")
+        (root / "b.py").write_text("b = 2")
+        identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", "-C", str(root), *identity, *words], check=True)
+    small = replace(context, sizes=replace(context.sizes, processes=1, trace_reads=50), git=root)
+    one = by_id(hits.measure(small))["hit_ratio.hot-git"]
+    assert one.failure == ""
+    assert one.population["reads"] == len(one.processes[0].values)
+
+
+def test_memory_is_compared_with_as_many_controls(taken: dict[str, list[Measurement]]) -> None:
+    for one in taken["memory"]:
+        assert [process.control for process in one.processes] == [False, True] * 2
+        assert all(process.values[0] > 1_000_000 for process in one.processes)
+        pages = one.context["by_page_type"]
+        assert set(pages) == {"treatment", "control"}
+        counted = sum(pages["treatment"].values()) - pages["treatment"]["clean file pages"]
+        mean = np.mean([process.values[0] for process in treated(one)])
+        assert counted == pytest.approx(mean)
+        assert any(name.startswith("titanstore") for name in one.context["by_module"])
+        rival = one.beside[0]
+        assert {process.control for process in rival.processes} == {False, True}
+
+
+def test_bits_are_compared_by_every_path(taken: dict[str, list[Measurement]]) -> None:
+    found = by_id(taken["quality"])
+    for one in found.values():
+        assert sum(sum(process.values) for process in one.processes) == 0
+        assert one.context["first_errors"] == []
+        assert one.context["compared_vectors"] == sum(len(p.values) for p in one.processes)
+    paths = found["quality.bits-emulated"].context["paths"]
+    for word in ("cold", "hot", "warm", "batch", "just written", "uncompressed", "stored"):
+        assert any(word in path and number for path, number in paths.items()), word
+    assert found["quality.bits-hostile"].evidence == "synthetic"
+    assert found["quality.bits-recorded"].evidence == "recorded"
+    assert sum(len(p.values) for p in found["quality.bits-hostile"].processes) >= 400
+
+
+def damaged_copy(context: Context, name: str, damage: Callable[[Path], None]) -> Context:
+    """The context with a copy of one store, damaged."""
+    target = context.work / "damaged"
+    shutil.copytree(context.stores[name], target)
+    damage(target)
+    return replace(context, stores={**context.stores, name: target})
+
+
+def flip(store: Path) -> None:
+    """One bit near the end of the last frame's body."""
+    path = max((store / "segments").glob("*.seg"))
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+
+
+def wrong(context: Context, name: str) -> Context:
+    """A store that is whole, and holds other vectors under these keys."""
+    population = context.populations[name]
+    other = replace(population, keys=(*population.keys[1:], population.keys[0]))
+    target = context.work / "wrong"
+    build_store(other, target, dict(context.settings))
+    return replace(context, stores={**context.stores, name: target})
+
+
+def test_one_flipped_bit_is_counted(context: Context) -> None:
+    found = by_id(quality.measure(damaged_copy(context, "files-1024", flip)))
+    one = found["quality.bits-emulated"]
+    assert one.failure == ""
+    assert sum(sum(process.values) for process in one.processes) >= 1
+    assert one.context["first_errors"]
+    assert sum(sum(p.values) for p in found["quality.bits-hostile"].processes) == 0
+
+
+def test_vectors_under_other_keys_are_counted_word_by_word(context: Context) -> None:
+    found = by_id(quality.measure(replace(wrong(context, "files-1024"), recorded=[])))
+    differing = sum(sum(process.values) for process in found["quality.bits-emulated"].processes)
+    assert differing > 220 * 32
+    assert "quality.bits-recorded" not in found
+
+
+@pytest.mark.parametrize("name", ["hot", "disk"])
+@pytest.mark.parametrize("harm", ["wrong vectors", "a vector is gone"])
+def test_times_of_wrong_answers_do_not_count(context: Context, name: str, harm: str) -> None:
+    context = usual(context) if name == "hot" else context
+    if harm == "wrong vectors":
+        broken = wrong(context, "files-1024")
+    else:
+
+        def lose(store: Path) -> None:
+            subject = ReferenceSubject(store, context.settings)
+            subject.store.delete([context.populations["files-1024"].keys[3]])
+            subject.close()
+
+        broken = damaged_copy(context, "files-1024", lose)
+    one = by_id(MEASURES[name](broken))[f"latency.{name}-files-1024"]
+    assert one.processes == ()
+    assert ("differs" in one.failure) is (harm == "wrong vectors")
+    assert one.failure
+
+
+def test_saving_counts_every_byte_of_a_vector(
+    taken: dict[str, list[Measurement]], shared_context: Context
+) -> None:
+    found = by_id(taken["saving"])
+    one = found["compression.saving-files-1024"]
+    facts = one.context
+    raw = facts["raw_bytes_per_vector"]
+    assert raw == 4 * 64
+    mean = np.mean(one.processes[0].values)
+    assert mean == pytest.approx(1 - facts["bytes_per_vector"] / raw)
+    kept = facts["record_bytes_per_vector"] + facts["catalog_bytes_per_key"]
+    assert kept == pytest.approx(facts["bytes_per_vector"])
+    assert one.bound is not None
+    assert mean < one.bound.value
+    # the store's own sum: records and their catalog cannot be smaller than what was counted
+    subject = ReferenceSubject(shared_context.stores["files-1024"], read_only=True)
+    try:
+        space = subject.space()
+    finally:
+        subject.close()
+    counted = facts["record_bytes_per_vector"] * space["vectors"]
+    assert counted == pytest.approx(space["segments"], rel=0.02)
+    assert found["compression.saving-v1_chunks"].evidence == "recorded"
+    assert found["compression.saving-files-1024"].evidence == "emulated"
+
+
+def test_starts_are_fresh_processes_of_the_run_s_configuration(
+    taken: dict[str, list[Measurement]],
+) -> None:
+    found = by_id(taken["startup"])
+    for cache in ("warm", "cold"):
+        one = found[f"startup.time-files-{cache}"]
+        assert [len(process.values) for process in one.processes] == [1, 1]
+        assert all(0.01 < process.values[0] < 60 for process in one.processes)
+        assert one.population["files"] == 10
+        assert one.context["slowest_s"] == max(p.values[0] for p in one.processes)
+    large = found["startup.time-million-warm"]
+    assert large.population["vectors"] == large.context["store_vectors"] == 500
+    assert "files" not in large.population
+
+
+def test_a_store_that_cannot_be_opened_is_a_failure_with_a_reason(context: Context) -> None:
+    gone = replace(context, stores=dict.fromkeys(context.stores, context.work / "none"))
+    small = replace(gone, sizes=replace(context.sizes, large_vectors=0))
+    (one,) = hot.measure(small)
+    assert one.processes == ()
+    assert "none" in one.failure
+
+
+def test_gets_that_were_not_hot_do_not_count_as_hot(context: Context) -> None:
+    (one,) = hot.measure(context)
+    assert one.processes == ()
+    assert "were not hot" in one.failure
+
+
+def test_a_failed_worker_is_the_failure_of_its_measurement_alone(context: Context) -> None:
+    def take() -> dict[str, object]:
+        raise WorkerError("hot: killed by signal 9")
+
+    one = context.measured("latency.hot-x", unit="s", evidence="emulated", population={}, take=take)
+    assert (one.failure, one.processes) == ("hot: killed by signal 9", ())
+    assert one.commit == context.code.commit
+
+
+@pytest.mark.parametrize("profile", ["ci", "nightly", "release"])
+def test_every_profile_measures_as_much_as_the_specification_wants(profile: str) -> None:
+    sizes = SIZES[profile]
+    assert sizes.files == 100
+    assert sizes.processes >= 5
+    assert sizes.hot_batches >= 1_000
+    assert sizes.hot_batch_gets >= 10_000
+    assert sizes.memory_operations >= 100_000
+    assert sizes.starts >= 20
+    assert sizes.catalog_keys >= 100_000
+    assert sizes.trace_reads >= 1_000
+    assert sizes.cold_gets <= sizes.files
+    assert (sizes.large_vectors == 1_000_000) is (profile != "ci")
+    if profile == "release":
+        assert sizes.hostile_vectors >= 1_000_000
