@@ -8,7 +8,8 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +146,20 @@ def gate(**given: Any) -> None:
         command=["harness", *(shlex.quote(word) for word in sys.argv[1:])],
         **{**given, "only": tuple(given["only"])},
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # tidied up as after Ctrl-C
-    with ConsoleProgress(console) as progress:
+    with _sigterm_tidies_up(), ConsoleProgress(console) as progress:
         run = run_gates(options, progress)
     _show(run)
     sys.exit(json.loads((run / "verdicts.json").read_text())["decision"]["exit_code"])
+
+
+@contextmanager
+def _sigterm_tidies_up() -> Iterator[None]:
+    """A cancelled run ends its workers and removes its folder, as after Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(run: Path) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     fresh.replace(path)
 
 
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
+
+
 def check_verdicts(verdicts: Any) -> str:
     """Where and how a document breaks harness/verdicts.schema.json; "" if it does not."""
-    schema = json.loads(_SCHEMA.read_text(encoding="utf-8"))
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(verdicts)
-    )
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(verdicts))
     return "" if error is None else f"{error.json_path}: {error.message[:200]}"
 
 

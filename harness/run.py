@@ -140,6 +140,9 @@ def run_gates(options: Options, progress: Progress) -> Path:
     machine_id = environment.machine_id(machine)
     name = f"{started:%Y-%m-%dT%H%M%SZ}-{machine_id}-{code.commit[:10]}"
     run = options.reports / name
+    latest = options.reports / "latest"
+    if latest.exists() and not latest.is_symlink():
+        raise UsageError(f"{latest} is to be the link to the newest run: move what is there away")
     try:
         run.mkdir(parents=True)
     except FileExistsError as error:
@@ -333,8 +336,4 @@ def _point_latest(reports: Path, name: str) -> None:
     """Move the link to the newest run in one step."""
     fresh = reports / f".latest-{name}"  # of this run only: others may end at the same time
     fresh.symlink_to(name)
-    try:
-        fresh.replace(reports / "latest")
-    except OSError as error:
-        fresh.unlink()
-        raise HarnessError(f"{reports / 'latest'} is not a link of ours: {error}") from error
+    fresh.replace(reports / "latest")

@@ -52,10 +52,15 @@ def statistic_of(values: Values, name: str) -> float:
         case "mean" | "added-mean":
             return float(values.mean())
         case "median" | "p50":
-            return float(np.quantile(values, 0.5, method="higher"))
+            return _quantile(values, 0.5)
         case "p99":
-            return float(np.quantile(values, 0.99, method="higher"))
+            return _quantile(values, 0.99)
     raise ValueError(f"no statistic {name!r}")
+
+
+def _quantile(values: Values, share: float) -> float:
+    place = math.ceil(share * (values.size - 1))
+    return float(np.partition(values, place)[place])
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is beyond all numbers comes back as inf
@@ -77,13 +82,15 @@ def interval_of(
     Raises
     ------
     ValueError
-        No values, "added-mean" without control processes, or a single piece to draw from, which
-        says nothing about the next one.
+        No values, one that is not finite, "added-mean" without control processes, or a single
+        piece to draw from, which says nothing about the next one.
     """
     treated = _arrays(processes, control=False)
     controls = _arrays(processes, control=True)
     if not treated:
         raise ValueError("no samples")
+    if not all(np.isfinite(values).all() for values in (*treated, *controls)):
+        raise ValueError("a sample is not a finite number")
     if statistic == "added-mean":
         if not controls:
             raise ValueError("no control process")
@@ -134,12 +141,18 @@ def _resampled_pool(pooled: Values, statistic: str, rng: np.random.Generator) ->
 def _resampled_processes(
     shaped: Sequence[Values], statistic: str, rng: np.random.Generator
 ) -> Values:
-    resamples = _resamples(sum(rows.size for rows in shaped))
-    drawn = np.empty(resamples)
-    for turn in range(resamples):
-        chosen = rng.integers(0, len(shaped), len(shaped))
+    drawn = np.empty(_resamples(sum(rows.size for rows in shaped)))
+    count = len(shaped)
+    if len({rows.shape for rows in shaped}) == 1:  # as usual: all at once, several times faster
+        stacked = np.stack(shaped)
+        for turn in range(len(drawn)):
+            chosen = rng.integers(0, count, (count, 1))
+            blocks = rng.integers(0, stacked.shape[1], stacked.shape[:2])
+            drawn[turn] = statistic_of(stacked[chosen, blocks].ravel(), statistic)
+        return drawn
+    for turn in range(len(drawn)):
         parts = []
-        for place in chosen:
+        for place in rng.integers(0, count, count):
             rows = shaped[place]
             parts.append(rows[rng.integers(0, len(rows), len(rows))].ravel())
         drawn[turn] = statistic_of(np.concatenate(parts), statistic)

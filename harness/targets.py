@@ -11,6 +11,7 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,17 @@ def load_targets(path: Path | None = None) -> Targets:
     return parse_targets(document, name=source.name)
 
 
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads((_HERE / "targets.schema.json").read_text(encoding="utf-8"))
+    return jsonschema.Draft202012Validator(schema)
+
+
 def parse_targets(document: Mapping[str, Any], *, name: str = "targets") -> Targets:
     """Check a document against the schema and build the rows. Raises UsageError."""
-    schema = json.loads((_HERE / "targets.schema.json").read_text(encoding="utf-8"))
-    try:
-        jsonschema.validate(document, schema)
-    except jsonschema.ValidationError as error:
-        raise UsageError(f"{name}: {error.json_path}: {error.message}") from error
+    fault = jsonschema.exceptions.best_match(_validator().iter_errors(document))
+    if fault is not None:
+        raise UsageError(f"{name}: {fault.json_path}: {fault.message}")
     models = tuple(document["release"]["models"])
     gates = tuple(_gate(raw, document["defaults"], models, name) for raw in document["gate"])
     for kind, ids in (

@@ -12,6 +12,7 @@ from harness.measures.replay import Replay, copy_store, lay_out
 from harness.population import Population, load_population
 from harness.simulate import POLICIES, capacity_rows, curves, document_bound
 from harness.subjects.reference import ReferenceSubject
+from harness.worker import WorkerError
 from harness.workload.editing import EditingSession, editing_session
 from harness.workload.git import git_replay
 from harness.workload.trace import CHUNK_INTERVAL_S, Trace
@@ -80,7 +81,11 @@ def _history(context: Context, population: Population, repository: Path) -> Meas
 def _measurement(
     context: Context, population: Population, name: str, traces: Sequence[Trace], *, pace: float
 ) -> Measurement:
+    capacity = int(str(context.settings["hot_bytes_max"]))
+
     def take() -> dict[str, Any]:
+        if capacity > _HOT_BYTES:
+            raise WorkerError(f"a hot tier of {capacity} bytes, {_HOT_BYTES} are promised about")
         jobs = []
         for place, trace in enumerate(traces):
             folder = context.work / f"hits-{name}-{place}"
@@ -96,7 +101,7 @@ def _measurement(
                 }
             )
         processes = context.workers("hits", jobs)
-        return {"processes": processes, **_shown(traces, processes)}
+        return {"processes": processes, **_shown(traces, processes, capacity)}
 
     return context.measured(
         f"hit_ratio.hot-{name}",
@@ -112,7 +117,7 @@ def _measurement(
     )
 
 
-def _shown(traces: Sequence[Trace], processes: Sequence[Process]) -> dict[str, Any]:
+def _shown(traces: Sequence[Trace], processes: Sequence[Process], capacity: int) -> dict[str, Any]:
     trace = traces[0]  # the curves are of one, the bound is of all
     rows = capacity_rows(trace, _HOT_BYTES)
     bounds = [document_bound(one, rows) for one in traces]
@@ -126,7 +131,7 @@ def _shown(traces: Sequence[Trace], processes: Sequence[Process]) -> dict[str, A
         "curves": {
             name: [outcome.ratio for outcome in outcomes] for name, outcomes in simulated.items()
         },
-        "ours": {"capacity_bytes": _HOT_BYTES, "hit_ratio": 1 - misses / reads},
+        "ours": {"capacity_bytes": capacity, "hit_ratio": 1 - misses / reads},
         "misses_per_visit": misses / visits,
         "prefetched_rows": sum(process.facts["prefetched_rows"] for process in processes),
         "prefetched_unread_bytes": trace.row_bytes

@@ -18,7 +18,8 @@ from harness.subjects.reference import ReferenceSubject
 
 __all__ = ["measure", "sample"]
 
-_WORKING_SET_BYTES = 1_600_000  # rows of a hot tier of 2 MB that are certainly resident
+_WORKING_SET_SHARE = 0.8  # of the hot tier: its rows are certainly resident
+_ROW_OVERHEAD_BYTES = 1_000  # not less than what the tier adds to a row when it counts
 _SINGLE_CALLS = 20_000
 _BLOCK = 20
 
@@ -76,8 +77,7 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
     """In a fresh process: values are seconds per get, one for each batch."""
     population = load_population(Path(job["population"]))
     rng = np.random.default_rng(job["seed"])
-    row_bytes = 4 * population.dimension
-    count = min(len(population.keys), _WORKING_SET_BYTES // (row_bytes + 512))
+    count = min(len(population.keys), _resident_rows(job["settings"], population.dimension))
     digests = [bytes.fromhex(key) for key in population.keys[:count]]
     subject = _open(job, population, count)
     values = []
@@ -100,6 +100,11 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
             "working_set": count,
         },
     }
+
+
+def _resident_rows(settings: Mapping[str, Any], dimension: int) -> int:
+    tier_bytes = min(settings["hot_bytes_max"], settings["memory_bytes_max"])
+    return int(_WORKING_SET_SHARE * tier_bytes) // (4 * dimension + _ROW_OVERHEAD_BYTES)
 
 
 def _open(job: Mapping[str, Any], population: Population, count: int) -> Subject:

@@ -24,6 +24,7 @@ from harness.workload.editing import EditingSession, editing_session
 __all__ = ["measure", "sample"]
 
 _AT_ONCE = 5
+_TRACED_OPERATIONS = 5_000
 _PACKAGES = ("titanstore", "lmdb", "numpy", "zstandard")
 
 
@@ -34,19 +35,14 @@ def measure(context: Context) -> list[Measurement]:
 
 def _of(context: Context, name: str, population: Population) -> Measurement:
     count = context.sizes.processes
-    session = EditingSession(
-        documents=len(population.documents),
-        chunks_per_document=population.chunks_per_document,
-        dimension=population.dimension,
-        reads=context.sizes.memory_operations,
-    )
-    traces = []
-    for place in range(count):
-        trace = editing_session(context.seed + place, session, source=population.corpus_digest)
-        traces.append(lay_out(trace, context.work / f"memory-{name}-trace-{place}"))
+    folder = context.work / f"memory-{name}"
+    operations = context.sizes.memory_operations
+    traces = [_trace(context, population, folder, n, operations) for n in range(count)]
+    # tracing makes allocation twenty times slower, and shows the tiers' shares soon after they fill
+    short = _trace(context, population, folder, count, min(operations, _TRACED_OPERATIONS))
 
     def job(place: int, subject: str, *, traced: bool = False) -> dict[str, Any]:
-        store = context.work / f"memory-{name}-{subject}-{place}{'-traced' if traced else ''}"
+        store = folder / f"{subject}-{place}{'-traced' if traced else ''}"
         if subject == "titanstore":
             copy_store(context.stores[name], store)
         return {
@@ -55,7 +51,7 @@ def _of(context: Context, name: str, population: Population) -> Measurement:
             "control": subject == "control",
             "store": str(store),
             "settings": dict(context.settings),
-            "trace": str(traces[place]),
+            "trace": str(short if traced else traces[place]),
             "traced": traced,
         }
 
@@ -76,7 +72,6 @@ def _of(context: Context, name: str, population: Population) -> Measurement:
             "context": _shown(processes, traced),
         }
 
-    operations = context.sizes.memory_operations
     return context.measured(
         f"memory.steady-{name}",
         unit="B",
@@ -84,6 +79,19 @@ def _of(context: Context, name: str, population: Population) -> Measurement:
         population={**population.facts(), "operations": operations},
         take=take,
     )
+
+
+def _trace(
+    context: Context, population: Population, folder: Path, place: int, operations: int
+) -> Path:
+    session = EditingSession(
+        documents=len(population.documents),
+        chunks_per_document=population.chunks_per_document,
+        dimension=population.dimension,
+        reads=operations,
+    )
+    trace = editing_session(context.seed + place, session, source=population.corpus_digest)
+    return lay_out(trace, folder / f"trace-{place}")
 
 
 def _shown(processes: Sequence[Process], traced: Process) -> dict[str, Any]:

@@ -6,6 +6,7 @@ visit of it at a time and nothing else.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ def lay_out(trace: Trace, folder: Path) -> Path:
     starts = np.flatnonzero(np.diff(trace.visit, prepend=-1))
     np.save(folder / "visits.npy", np.append(starts, len(trace)))
     np.save(folder / "shape.npy", np.array([trace.documents, trace.chunks_per_document]))
+    os.sync()  # unwritten pages of a mapped file would count as the worker's own
     return folder
 
 

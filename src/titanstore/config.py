@@ -16,7 +16,7 @@ from titanstore.segments.layout import SEGMENT_BYTES_LIMIT
 MIB = 2**20
 ENVIRONMENT_PREFIX = "TITANSTORE_"
 Durability = Literal["full", "power_cut_may_lose_store"]
-PolicyName = Literal["sieve", "lru"]
+PolicyName = Literal["probation", "lru"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class StoreConfig:
     warm_bytes_max
         Tier L2, compressed frames: at most this much of what L1 leaves. 0 switches it off.
     policy
-        Which row or frame leaves a full tier: "sieve" or "lru".
+        Which row or frame leaves a full tier: "probation" or "lru".
     prefetch
         After a miss, decode the other chunks of its document in the background.
     compression
@@ -52,10 +52,10 @@ class StoreConfig:
         A segment file is closed when the next record would pass this size.
     """
 
-    memory_bytes_max: int = 2_300_000
-    hot_bytes_max: int = 2_000_000
+    memory_bytes_max: int = 1_800_000
+    hot_bytes_max: int = 1_600_000
     warm_bytes_max: int = 5_000_000
-    policy: PolicyName = "sieve"
+    policy: PolicyName = "probation"
     prefetch: bool = True
     compression: bool = True
     bloom: bool = False

@@ -1,6 +1,6 @@
 """Lookups and transactions on the catalog.
 
-One entry a vector: 6 bytes of fingerprint and 6 bytes of address, kept as the sorted duplicates
+One entry a vector: 4 bytes of fingerprint and 6 bytes of address, kept as the sorted duplicates
 of a single LMDB key. Fixed-size duplicates fill pages without a header or pointer each: 19 bytes
 an entry at 10^5 random keys, where a plain LMDB record takes 62 to 77. Equal fingerprints are told
 apart by the record, which holds the whole key.

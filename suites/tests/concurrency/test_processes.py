@@ -32,7 +32,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(params=["sieve", "lru"])
+@pytest.fixture(params=["probation", "lru"])
 def ask(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., bool]]:
     """Asks a reader in another process whether keys have a value."""
     EmbeddingStore.open(tmp_path, FAST).close()

@@ -70,7 +70,7 @@ class Warm:
 
 TIERS: tuple[Callable[[int, str], Tier], ...] = (Hot, Warm)
 every_tier = pytest.mark.parametrize("make", TIERS)
-every_policy = pytest.mark.parametrize("policy", ["sieve", "lru"])
+every_policy = pytest.mark.parametrize("policy", ["probation", "lru"])
 keys = st.integers(0, 12).map("key {}".format)
 steps = st.lists(
     st.tuples(

@@ -39,7 +39,7 @@ configs = st.builds(
     memory_bytes_max=st.sampled_from([0, 700, 1500, 4000, 2_000_000]),
     hot_bytes_max=st.sampled_from([0, 600, 1400, 3000]),
     warm_bytes_max=st.sampled_from([0, 500, 5_000_000]),
-    policy=st.sampled_from(["sieve", "lru"]),
+    policy=st.sampled_from(["probation", "lru"]),
     prefetch=st.booleans(),
     compression=st.booleans(),
     bloom=st.booleans(),
@@ -241,7 +241,7 @@ class CollidingMachine(StoreMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(
-            StoredKey, "fingerprint", lambda key: bytes(5) + bytes([len(key.data) % 2])
+            StoredKey, "fingerprint", lambda key: bytes(3) + bytes([len(key.data) % 2])
         )
 
     def teardown(self) -> None:

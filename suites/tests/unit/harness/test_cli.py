@@ -280,12 +280,3 @@ def test_an_interrupted_run_leaves_nothing(
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert alive == []
     assert list(reports.iterdir()) == []
-
-
-def test_no_worker_outlives_a_killed_run(tmp_path: Path) -> None:
-    process, workers = start_gate(tmp_path / "reports")
-    process.kill()
-    process.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=20)
-    assert alive == []
-    assert not (tmp_path / "reports" / "latest").exists()

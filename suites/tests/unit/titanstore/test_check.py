@@ -57,22 +57,22 @@ def test_pages_of_a_walk(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_entry_that_follows_the_very_last() -> None:
     assert module._after(b"\xff" * 6, Address(2**16 - 1, 2**32 - 1)) is None
-    assert module._after(bytes(6), Address(0, 2**32 - 1)) == bytes(7) + b"\1" + bytes(4)
+    assert module._after(bytes(4), Address(0, 2**32 - 1)) == bytes(5) + b"\1" + bytes(4)
 
 
 DAMAGES: dict[str, tuple[Callable[[EmbeddingStore, CatalogWriter], object], str, str]] = {
     "an entry that leads to another key": (
-        lambda store, view: view.add(b"zzzzzz", address_of(store, "k3")),
+        lambda store, view: view.add(b"zzzz", address_of(store, "k3")),
         "bad-catalog",
         "leads to another key",
     ),
     "an entry that leads nowhere": (
-        lambda _, view: view.add(b"zzzzzz", Address(1, 2**31)),
+        lambda _, view: view.add(b"zzzz", Address(1, 2**31)),
         "short-segment",
         "catalog knows of",
     ),
     "an entry of a segment that is not there": (
-        lambda _, view: view.add(b"zzzzzz", Address(9, 32)),
+        lambda _, view: view.add(b"zzzz", Address(9, 32)),
         "missing-segment",
         "00009.seg",
     ),

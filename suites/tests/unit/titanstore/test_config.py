@@ -14,7 +14,7 @@ BAD: dict[str, list[object]] = {
     "memory_bytes_max": [-1, 1.5, "1", None, True],
     "hot_bytes_max": [-1, 2.0, "big"],
     "warm_bytes_max": [-1, [], b"1"],
-    "policy": ["fifo", "", None, ["sieve"], "SIEVE"],
+    "policy": ["fifo", "", None, ["probation"], "PROBATION"],
     "prefetch": [1, "yes", None],
     "compression": [0, "no"],
     "bloom": ["true", None],
@@ -43,9 +43,9 @@ def test_the_order_of_sources(tmp_path: Path) -> None:
     file = tmp_path / "titanstore.toml"
     file.write_text('hot_bytes_max = 1\nwarm_bytes_max = 2\npolicy = "lru"\nbloom = true\n')
     environment = {"TITANSTORE_WARM_BYTES_MAX": "3", "TITANSTORE_BLOOM": "No", "HOME": "/"}
-    config = load_config(file=file, environment=environment, policy="sieve")
+    config = load_config(file=file, environment=environment, policy="probation")
     assert (config.hot_bytes_max, config.warm_bytes_max) == (1, 3)
-    assert (config.policy, config.bloom) == ("sieve", False)
+    assert (config.policy, config.bloom) == ("probation", False)
     assert config.memory_bytes_max == StoreConfig().memory_bytes_max
 
 
@@ -114,6 +114,7 @@ def test_settings_are_frozen_and_by_keyword_only() -> None:
 def test_the_defaults_keep_the_promise_of_memory() -> None:
     config = StoreConfig()
     assert config.memory_bytes_max < 2_500_000
-    assert (config.hot_bytes_max, config.warm_bytes_max) == (2_000_000, 5_000_000)
+    assert config.hot_bytes_max <= 2_000_000
+    assert config.warm_bytes_max <= 5_000_000
     assert config.durability == "full"
     assert config.dimension is None

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_every_measurement_is_whole_and_says_what_it_belongs_to(
 
 def test_hot_takes_one_sample_a_batch(taken: dict[str, list[Measurement]]) -> None:
     (one,) = taken["hot"]
-    assert [len(process.values) for process in one.processes] == [40, 40]
+    assert [len(process.values) for process in one.processes] == [40]
     assert all(0 < value < 1e-3 for process in one.processes for value in process.values)
     assert [rival.subject for rival in one.beside] == ["current"]
     assert one.context["single_call"]["p50"] <= one.context["single_call"]["max"]
@@ -99,8 +100,8 @@ def test_a_cold_read_never_follows_one_of_its_document(
     taken: dict[str, list[Measurement]], context: Context
 ) -> None:
     cold = by_id(taken["disk"])["latency.disk-cold-files-1024"]
-    assert [len(process.values) for process in cold.processes] == [10, 10]
-    more = replace(context, sizes=replace(context.sizes, cold_gets=500, processes=1))
+    assert [len(process.values) for process in cold.processes] == [10]
+    more = replace(context, sizes=replace(context.sizes, cold_gets=500))
     again = by_id(disk.measure(more))["latency.disk-cold-files-1024"]
     assert [len(process.values) for process in again.processes] == [10]
 
@@ -108,10 +109,10 @@ def test_a_cold_read_never_follows_one_of_its_document(
 def test_hits_are_zero_or_one_and_within_the_bound(taken: dict[str, list[Measurement]]) -> None:
     found = by_id(taken["hits"])
     one = found["hit_ratio.hot-editing"]
-    assert [process.block for process in one.processes] == [22, 22]
+    assert [process.block for process in one.processes] == [22]
     values = [value for process in one.processes for value in process.values]
     assert set(values) <= {0.0, 1.0}
-    assert len(values) >= 2 * 200
+    assert len(values) >= 200
     assert one.bound is not None
     assert np.mean(values) <= one.bound.value
     assert 0 < np.mean(values) < 1
@@ -126,15 +127,22 @@ def test_a_history_is_replayed_where_one_is_given(context: Context) -> None:
         (root / "b.py").write_text("b = 2")
         identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
         subprocess.run(["git", "-C", str(root), *identity, *words], check=True)
-    small = replace(context, sizes=replace(context.sizes, processes=1, trace_reads=50), git=root)
+    small = replace(context, sizes=replace(context.sizes, trace_reads=50), git=root)
     one = by_id(hits.measure(small))["hit_ratio.hot-git"]
     assert one.failure == ""
     assert one.population["reads"] == len(one.processes[0].values)
 
 
+def test_hits_of_a_larger_tier_than_promised_do_not_count(context: Context) -> None:
+    larger = replace(context, settings={**context.settings, "hot_bytes_max": 2_000_001})
+    for one in hits.measure(larger):
+        assert one.processes == ()
+        assert "a hot tier of 2000001 bytes" in one.failure
+
+
 def test_memory_is_compared_with_as_many_controls(taken: dict[str, list[Measurement]]) -> None:
     for one in taken["memory"]:
-        assert [process.control for process in one.processes] == [False, True] * 2
+        assert [process.control for process in one.processes] == [False, True]
         assert all(process.values[0] > 1_000_000 for process in one.processes)
         pages = one.context["by_page_type"]
         assert set(pages) == {"treatment", "control"}
@@ -253,7 +261,7 @@ def test_starts_are_fresh_processes_of_the_run_s_configuration(
     found = by_id(taken["startup"])
     for cache in ("warm", "cold"):
         one = found[f"startup.time-files-{cache}"]
-        assert [len(process.values) for process in one.processes] == [1, 1]
+        assert [len(process.values) for process in one.processes] == [1]
         assert all(0.01 < process.values[0] < 60 for process in one.processes)
         assert one.population["files"] == 10
         assert one.context["slowest_s"] == max(p.values[0] for p in one.processes)
@@ -270,10 +278,33 @@ def test_a_store_that_cannot_be_opened_is_a_failure_with_a_reason(context: Conte
     assert "none" in one.failure
 
 
-def test_gets_that_were_not_hot_do_not_count_as_hot(context: Context) -> None:
-    (one,) = hot.measure(context)
-    assert one.processes == ()
-    assert "were not hot" in one.failure
+def hot_job(context: Context) -> dict[str, Any]:
+    return {
+        "population": str(context.populations["files-1024"].folder),
+        "store": str(context.stores["files-1024"]),
+        "settings": dict(context.settings),
+        "subject": "titanstore",
+        "batches": 3,
+        "gets": 50,
+        "seed": 1,
+    }
+
+
+def test_the_hot_set_fits_into_a_tier_of_any_size(shared_context: Context) -> None:
+    sets = []
+    for size in (20_000, 60_000, 10_000_000):
+        settings = {**shared_context.settings, "hot_bytes_max": size}
+        answer = hot.sample(hot_job(replace(shared_context, settings=settings)))
+        sets.append(answer["facts"]["working_set"])
+    assert 0 < sets[0] < sets[1] < sets[2] == 220
+
+
+def test_gets_that_were_not_hot_do_not_count_as_hot(
+    shared_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot, "_WORKING_SET_SHARE", 10.0)
+    with pytest.raises(AssertionError, match="were not hot"):
+        hot.sample(hot_job(shared_context))
 
 
 def test_a_failed_worker_is_the_failure_of_its_measurement_alone(context: Context) -> None:

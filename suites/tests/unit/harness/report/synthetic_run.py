@@ -213,7 +213,7 @@ def _hits() -> Any:
     capacities = [2**n * 1e5 for n in range(1, 8)]
     curves = {
         "LRU per chunk": [0.41, 0.48, 0.55, 0.61, 0.68, 0.74, 0.79],
-        "SIEVE per chunk": [0.44, 0.52, 0.58, 0.64, 0.70, 0.75, 0.80],
+        "LRU per document": [0.44, 0.52, 0.58, 0.64, 0.70, 0.75, 0.80],
         "Belady per chunk": [0.52, 0.60, 0.66, 0.71, 0.76, 0.80, 0.83],
         "Belady per document": [0.93, 0.955, 0.968, 0.977, 0.984, 0.990, 0.994],
     }

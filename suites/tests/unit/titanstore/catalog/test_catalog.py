@@ -87,15 +87,15 @@ def test_runs_hold_every_place_in_order(gaps: list[tuple[int, int, int]]) -> Non
 
 def test_an_exception_leaves_everything_as_it_was(catalog: Catalog) -> None:
     with catalog.writing() as view:
-        view.add(b"aaaaaa", Address(1, 32))
+        view.add(b"aaaa", Address(1, 32))
         view.set_segment(1, SegmentState(100, 0))
         number = view.new_document("doc")
         view.set_document(number, "doc", [Run(Address(1, 32), 1)])
 
     def change_everything() -> None:
         with catalog.writing() as view:
-            view.remove(b"aaaaaa", Address(1, 32))
-            view.add(b"bbbbbb", Address(1, 50))
+            view.remove(b"aaaa", Address(1, 32))
+            view.add(b"bbbb", Address(1, 50))
             view.set_segment(1, None)
             view.set_document(number, "doc", [])
             view.set_owners(b"tk", frozenset((1, 2)))
@@ -106,7 +106,7 @@ def test_an_exception_leaves_everything_as_it_was(catalog: Catalog) -> None:
         change_everything()
     with catalog.reading() as seen:
         assert seen.entry_count() == 1
-        assert seen.lookup_many([b"aaaaaa", b"bbbbbb"]) == [[Address(1, 32)], []]
+        assert seen.lookup_many([b"aaaa", b"bbbb"]) == [[Address(1, 32)], []]
         assert seen.last_end() == Address(1, 100)
         assert seen.document(number) == ("doc", [Run(Address(1, 32), 1)])
         assert seen.document_number("doc") == number
@@ -117,19 +117,19 @@ def test_equal_fingerprints_stay_apart(catalog: Catalog) -> None:
     found = [Address(segment, 32) for segment in range(1, 40)]
     with catalog.writing() as view:
         for address in found:
-            view.add(b"same  ", address)
-        view.add(b"samd\xff\xff", Address(1, 1))
-        view.add(b"same !", Address(1, 2))
-    assert catalog.lookup(b"same  ") == found
+            view.add(b"same", address)
+        view.add(b"samd", Address(1, 1))
+        view.add(b"samf", Address(1, 2))
+    assert catalog.lookup(b"same") == found
     with catalog.writing() as view:
-        view.remove(b"same  ", found[7])
+        view.remove(b"same", found[7])
         with pytest.raises(CorruptionError, match="vanished"):
-            view.remove(b"same  ", found[7])
-    assert catalog.lookup(b"same  ") == found[:7] + found[8:]
+            view.remove(b"same", found[7])
+    assert catalog.lookup(b"same") == found[:7] + found[8:]
 
 
 def test_pages_of_entries_reach_all(catalog: Catalog) -> None:
-    wanted = [(number.to_bytes(6, "big"), Address(1, number)) for number in range(2_000)]
+    wanted = [(number.to_bytes(4, "big"), Address(1, number)) for number in range(2_000)]
     with catalog.writing() as view:
         for fingerprint, address in wanted:
             view.add(fingerprint, address)
@@ -154,13 +154,13 @@ def test_closed(catalog: Catalog, tmp_path: Path) -> None:
     catalog.close()
     catalog.close()
     with pytest.raises(ClosedError):
-        catalog.lookup(b"aaaaaa")
+        catalog.lookup(b"aaaa")
     with pytest.raises(ClosedError), catalog.reading():
         pass
     with pytest.raises(ClosedError), catalog.writing():
         pass
     # the environment is shared, and still in use
-    assert other.lookup(b"aaaaaa") == []
+    assert other.lookup(b"aaaa") == []
     other.close()
     assert str((tmp_path / "catalog").resolve()) not in environment._open
 
@@ -173,7 +173,7 @@ def test_a_full_map_is_told_and_grows(tmp_path: Path, monkeypatch: pytest.Monkey
     def fill() -> None:
         with catalog.writing() as view:
             for number in range(20_000):
-                view.add(number.to_bytes(6, "big"), Address(1, number))
+                view.add(number.to_bytes(4, "big"), Address(1, number))
 
     with pytest.raises(MapIsFullError):
         fill()

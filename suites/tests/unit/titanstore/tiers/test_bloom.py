@@ -24,7 +24,7 @@ VECTOR = np.ones(4, np.float32)
 
 def fingerprints(count: int, seed: int) -> list[bytes]:
     return [
-        row.tobytes() for row in np.random.default_rng(seed).integers(0, 256, (count, 6), np.uint8)
+        row.tobytes() for row in np.random.default_rng(seed).integers(0, 256, (count, 4), np.uint8)
     ]
 
 

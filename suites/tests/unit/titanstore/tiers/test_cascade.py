@@ -140,7 +140,7 @@ def test_the_evicted_are_kept_as_frames_and_come_up_again(folder: Path, *, prefe
 
 
 @pytest.mark.parametrize("prefetch", [True, False])
-@pytest.mark.parametrize("policy", ["sieve", "lru"])
+@pytest.mark.parametrize("policy", ["probation", "lru"])
 def test_both_tiers_together_keep_to_the_total_at_every_moment(
     folder: Path, policy: str, *, prefetch: bool
 ) -> None:

@@ -19,7 +19,7 @@ def make_row(tier: HotTier, dimension: int, value: float) -> NDArray[np.float32]
     return tier.new_row(dimension, lambda out: out.fill(value))
 
 
-@pytest.mark.parametrize("policy", ["sieve", "lru"])
+@pytest.mark.parametrize("policy", ["probation", "lru"])
 @given(
     bytes_max=st.sampled_from([0, 500, 2_000, 10_000]),
     steps=st.lists(
@@ -60,7 +60,7 @@ def test_never_beyond_its_budget(
 
 
 def test_a_row_read_before_an_invalidation_is_refused() -> None:
-    tier = HotTier(100_000, "sieve", Counters())
+    tier = HotTier(100_000, "probation", Counters())
     epoch = tier.epoch
     row = make_row(tier, 8, 1)
     tier.invalidate(["other"])
@@ -69,14 +69,14 @@ def test_a_row_read_before_an_invalidation_is_refused() -> None:
 
 
 def test_a_resident_row_is_not_replaced() -> None:
-    tier = HotTier(100_000, "sieve", Counters())
+    tier = HotTier(100_000, "probation", Counters())
     row = make_row(tier, 8, 1)
     tier.admit("key", row, tier.epoch)
     tier.admit("key", make_row(tier, 8, 2), tier.epoch)
     assert tier.lookup("key") is row
 
 
-@pytest.mark.parametrize("policy", ["sieve", "lru"])
+@pytest.mark.parametrize("policy", ["probation", "lru"])
 def test_eviction_counts_prefetched_rows_that_nobody_read(policy: str) -> None:
     counters = Counters()
     tier = HotTier(3 * (400 + ROW_OVERHEAD_BYTES), policy, counters)
@@ -90,7 +90,7 @@ def test_eviction_counts_prefetched_rows_that_nobody_read(policy: str) -> None:
 
 
 @pytest.mark.parametrize("count", [437, 1_300, 2_000])
-@pytest.mark.parametrize("policy", ["sieve", "lru"])
+@pytest.mark.parametrize("policy", ["probation", "lru"])
 def test_the_overhead_of_a_row_is_what_it_takes(policy: str, count: int) -> None:
     """The heap grows by ROW_OVERHEAD_BYTES a row, within 15 %; the values lie beside it."""
     dimension = 1_024
@@ -112,7 +112,7 @@ def test_the_overhead_of_a_row_is_what_it_takes(policy: str, count: int) -> None
 
 def test_rows_that_nobody_holds_come_from_the_pool_again() -> None:
     counters = Counters()
-    tier = HotTier(2_000_000, "sieve", counters)
+    tier = HotTier(2_000_000, "probation", counters)
     for number in range(3_000):
         tier.admit(f"key {number}", make_row(tier, 1_024, number), tier.epoch)
     assert counters.rows_beside_pool == 0

@@ -1,4 +1,4 @@
-"""SIEVE and LRU evict what their definitions say, whatever the order of calls."""
+"""Probation and LRU evict what their definitions say, whatever the order of calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from titanstore.tiers.policy import LruPolicy, Policy, SievePolicy, Victim, make_policy
+from titanstore.tiers.policy import LruPolicy, Policy, ProbationPolicy, Victim, make_policy
 
 
 class ReferenceLru:
@@ -39,54 +39,44 @@ class ReferenceLru:
         self.unread.discard(key)
 
 
-class ReferenceSieve:
-    """Algorithm 1 of the paper over a plain list, newest first; the hand is a key.
-
-    Added to it: a prefetched key is passed once.
-    """
+class ReferenceProbation:
+    """Two plain lists, oldest first, and a set of marks."""
 
     def __init__(self) -> None:
-        self.queue: list[str] = []
-        self.visited: set[str] = set()
-        self.spared: set[str] = set()
-        self.unread: set[str] = set()
-        self.hand: str | None = None
+        self.probation: list[str] = []
+        self.main: list[str] = []
+        self.marked: set[str] = set()
 
     def touch(self, key: str) -> None:
-        self.visited.add(key)
-        self.unread.discard(key)
+        self.marked.add(key)
 
     def admit(self, key: str, *, prefetched: bool) -> None:
-        self.queue.insert(0, key)
-        if prefetched:
-            self.spared.add(key)
-            self.unread.add(key)
+        (self.probation if prefetched else self.main).append(key)
 
     def victim(self) -> Victim:
-        place = self.queue.index(self.hand) if self.hand is not None else len(self.queue) - 1
-        while self.queue[place] in self.visited | self.spared:
-            self.visited.discard(self.queue[place])
-            self.spared.discard(self.queue[place])
-            place = place - 1 if place else len(self.queue) - 1
-        key = self.hand = self.queue[place]
-        was_read = key not in self.unread
-        self.remove(key)
-        return Victim(key, was_read)
+        total = len(self.probation) + len(self.main)
+        while True:
+            queue = self.probation if len(self.probation) > 0.3 * total else self.main
+            if not self.main:
+                queue = self.probation
+            key = queue.pop(0)
+            if key in self.marked:
+                self.marked.remove(key)
+                self.main.append(key)
+            else:
+                return Victim(key, queue is self.main)
 
     def remove(self, key: str) -> None:
-        place = self.queue.index(key)
-        if self.hand == key:
-            # on to the next newer one; past the newest it will start at the oldest
-            self.hand = self.queue[place - 1] if place else None
-        self.queue.remove(key)
-        for marks in (self.visited, self.spared, self.unread):
-            marks.discard(key)
+        for queue in (self.probation, self.main):
+            if key in queue:
+                queue.remove(key)
+        self.marked.discard(key)
 
 
 class Driver:
     """Feeds the same calls to a policy and its reference."""
 
-    def __init__(self, policy: Policy, reference: ReferenceLru | ReferenceSieve) -> None:
+    def __init__(self, policy: Policy, reference: ReferenceLru | ReferenceProbation) -> None:
         self.policy = policy
         self.reference = reference
         self.resident: list[str] = []
@@ -131,12 +121,12 @@ calls = st.lists(
 
 
 @pytest.mark.parametrize(
-    ("make", "reference"), [(LruPolicy, ReferenceLru), (SievePolicy, ReferenceSieve)]
+    ("make", "reference"), [(LruPolicy, ReferenceLru), (ProbationPolicy, ReferenceProbation)]
 )
 @given(calls=calls)
 def test_evicts_as_defined(
     make: Callable[[], Policy],
-    reference: Callable[[], ReferenceLru | ReferenceSieve],
+    reference: Callable[[], ReferenceLru | ReferenceProbation],
     calls: list[tuple[str, int]],
 ) -> None:
     driver = Driver(make(), reference())
@@ -148,7 +138,7 @@ def test_evicts_as_defined(
         driver.policy.victim()
 
 
-@pytest.mark.parametrize("name", ["sieve", "lru"])
+@pytest.mark.parametrize("name", ["probation", "lru"])
 def test_bookkeeping_does_not_grow_with_evictions(name: str) -> None:
     policy = make_policy(name)
     for turn in range(20_000):
@@ -161,7 +151,7 @@ def test_bookkeeping_does_not_grow_with_evictions(name: str) -> None:
     assert max(sizes) < 250
 
 
-@pytest.mark.parametrize("name", ["sieve", "lru"])
+@pytest.mark.parametrize("name", ["probation", "lru"])
 def test_a_hit_or_removal_of_a_key_that_is_gone_is_ignored(name: str) -> None:
     policy = make_policy(name)
     policy.admit("here")
@@ -172,21 +162,28 @@ def test_a_hit_or_removal_of_a_key_that_is_gone_is_ignored(name: str) -> None:
         policy.victim()
 
 
-def test_sieve_spares_what_was_read_once_and_lru_keeps_the_latest() -> None:
-    sieve, lru = SievePolicy(), LruPolicy()
-    for policy in (sieve, lru):
-        for key in "abc":
+def test_unread_siblings_push_out_each_other_and_not_what_is_in_use() -> None:
+    probation, lru = ProbationPolicy(), LruPolicy()
+    left = {}
+    for name, policy in (("probation", probation), ("lru", lru)):
+        for key in ("in use 1", "in use 2", "in use 3", "in use 4"):
             policy.admit(key)
-        policy.touch("a")
-        assert policy.victim().key == "b"
-    sieve.touch("c")
-    sieve.admit("d")
-    # c is spared and unmarked, d was not read; a was unmarked by the first walk
-    assert [sieve.victim().key for _ in range(3)] == ["d", "a", "c"]
-    assert [lru.victim().key for _ in range(2)] == ["c", "a"]
+        for turn in range(6):  # scattered reads, each of which brings in one sibling
+            policy.admit(f"sibling {turn}", prefetched=True)
+        left[name] = {policy.victim().key for _ in range(6)}
+    assert left["probation"] >= {f"sibling {turn}" for turn in range(4)}
+    assert left["lru"] >= {"in use 1", "in use 2", "in use 3", "in use 4"}
 
 
-@pytest.mark.parametrize("name", ["sieve", "lru"])
+def test_a_second_chance_for_what_was_read() -> None:
+    policy = ProbationPolicy()
+    for key in "abc":
+        policy.admit(key)
+    policy.touch("a")
+    assert [policy.victim().key for _ in range(3)] == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("name", ["probation", "lru"])
 def test_only_a_prefetched_key_can_leave_unread(name: str) -> None:
     policy = make_policy(name)
     policy.admit("asked for")

@@ -12,7 +12,7 @@ from titanstore.metrics import Counters
 from titanstore.tiers.warm import FRAME_OVERHEAD_BYTES, WarmTier
 
 
-@pytest.mark.parametrize("policy", ["sieve", "lru"])
+@pytest.mark.parametrize("policy", ["probation", "lru"])
 @given(
     steps=st.lists(
         st.tuples(
@@ -50,7 +50,7 @@ def test_never_beyond_what_is_left(policy: str, steps: list[tuple[str, int, int]
 
 
 def test_a_frame_found_before_an_invalidation_is_refused() -> None:
-    tier = WarmTier(lambda: 10_000, "sieve", Counters())
+    tier = WarmTier(lambda: 10_000, "probation", Counters())
     epoch = tier.epoch
     tier.invalidate(["other"])
     assert not tier.admit("key", b"old", epoch)
@@ -58,12 +58,12 @@ def test_a_frame_found_before_an_invalidation_is_refused() -> None:
 
 
 def test_without_room_nothing_is_admitted() -> None:
-    tier = WarmTier(lambda: FRAME_OVERHEAD_BYTES, "sieve", Counters())
+    tier = WarmTier(lambda: FRAME_OVERHEAD_BYTES, "probation", Counters())
     assert not tier.has_room()
     assert not tier.admit("key", b"1", tier.epoch)
 
 
-@pytest.mark.parametrize("policy", ["sieve", "lru"])
+@pytest.mark.parametrize("policy", ["probation", "lru"])
 def test_the_overhead_of_a_frame_is_what_it_takes(policy: str) -> None:
     count, size = 2_000, 1_000
     tier = WarmTier(lambda: 10_000_000, policy, Counters())

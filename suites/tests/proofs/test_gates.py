@@ -1,0 +1,395 @@
+"""Proofs: a fault put into a real run turns its verdict away from PASS, and exits as it should.
+
+Each run is small but whole: it embeds, stores, measures in fresh processes, judges and reports.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fixtures.titan.recorded import usual_folder
+from harness import cli, environment
+from harness import run as run_module
+from harness.environment import Code
+from harness.evidence import read_json, seal_samples, verdicts_of_run, write_json
+from harness.measures import quality
+from harness.measures.base import Sizes
+from harness.report.model import read_report
+from harness.run import Options, Progress, run_gates
+from harness.verify import verify_run
+
+pytestmark = pytest.mark.xdist_group("proofs")
+
+TINY = Sizes(files=1, hostile_vectors=200)
+BITS = "quality.bits"
+
+
+class Stages(Progress):
+    """Remembers how far a run came."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def stage(self, name: str, steps: int) -> None:
+        assert steps >= 0
+        self.names.append(name)
+
+
+def small_run(reports: Path, **changed: Any) -> Path:
+    """Measure quality.bits.
+
+    The harness holds a run for INVALID if the tree changed meanwhile, as a developer's may: then
+    it is made again.
+    """
+    options = Options(
+        **{
+            "profile": "ci",
+            "reports": reports,
+            "command": ["harness", "gate"],
+            "only": (BITS,),
+            "sizes": TINY,
+            **changed,
+        }
+    )
+    for _ in range(3):
+        run = run_gates(options, Stages())
+        digest = read_json(run / "manifest.json")["content_digest"]
+        path = next((run / "samples").glob("quality.bits-hostile*"))
+        if json.loads(gzip.decompress(path.read_bytes()))["content_digest"] == digest:
+            return run
+    raise AssertionError("the tree changed during each of three runs")
+
+
+@pytest.fixture(scope="session")
+def kept_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which nothing was broken."""
+    return small_run(tmp_path_factory.mktemp("reports"), recorded=usual_folder())
+
+
+@pytest.fixture
+def run(kept_run: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may break."""
+    return Path(shutil.copytree(kept_run, tmp_path / kept_run.name))
+
+
+def gate_of(verdicts: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(gate for gate in verdicts["gates"] if gate["id"] == name)
+    return found
+
+
+def recomputed(run: Path) -> tuple[str, str]:
+    """Verdict and reason of quality.bits that follow from the evidence as it is now."""
+    gate = gate_of(verdicts_of_run(run)[0], BITS)
+    return gate["verdict"], gate["reason"]
+
+
+# ---------------------------------------------------------------- 1: nothing broken
+
+
+def test_an_untouched_run_passes_and_stands(kept_run: Path) -> None:
+    if usual_folder() is None:
+        pytest.skip("no recorded vectors: quality.bits-recorded is NOT RUN here")
+    verdicts = read_json(kept_run / "verdicts.json")
+    assert gate_of(verdicts, BITS)["verdict"] == "PASS"
+    assert verify_run(kept_run) == []
+
+
+def test_a_run_of_one_gate_never_says_go(kept_run: Path) -> None:
+    verdicts = read_json(kept_run / "verdicts.json")
+    assert verdicts["decision"]["verdict"] == "HOLD"
+    assert verdicts["decision"]["exit_code"] == 3
+    others = {gate["verdict"] for gate in verdicts["gates"] if gate["id"] != BITS}
+    assert others == {"NOT RUN"}
+    reasons = {row["reason"] for row in gate_of(verdicts, "latency.hot")["rows"]}
+    assert reasons == {"not asked for (--only)"}
+
+
+def test_a_run_leaves_what_it_promises_and_no_more(kept_run: Path) -> None:
+    names = {path.name for path in kept_run.iterdir()}
+    wanted = {"manifest.json", "targets.json", "waivers.json", "verdicts.json", "samples"}
+    pages = {"report.html", "report.pdf", "junit.xml", "summary.md"}
+    assert wanted | pages <= names
+    assert "work" not in names
+    assert (kept_run.parent / "latest").resolve() == kept_run.resolve()
+    assert {path.name for path in kept_run.parent.iterdir()} == {"latest", kept_run.name}
+    manifest = read_json(kept_run / "manifest.json")
+    assert manifest["sizes"]["files"] == 1
+    assert manifest["machine"]["id"] in kept_run.name
+    assert read_report(kept_run).alarms == ()
+
+
+# ---------------------------------------------------------------- 2: one bit of a frame
+
+
+def flip_once() -> Callable[[Path], None]:
+    """Flips one bit of the last frame of the first store that it is given."""
+    done: list[Path] = []
+
+    def flip(store: Path) -> None:
+        if not done:
+            path = max((store / "segments").glob("*.seg"))
+            content = bytearray(path.read_bytes())
+            content[-100] ^= 1
+            path.write_bytes(content)
+            done.append(path)
+
+    return flip
+
+
+def gate_with(
+    monkeypatch: pytest.MonkeyPatch, reports: Path, *words: str, **changed: Any
+) -> Result:
+    """The real command with a real run; `changed` are options that it has no words for."""
+
+    def real(options: Options, progress: Progress) -> Path:
+        return run_gates(replace(options, **changed), progress)
+
+    monkeypatch.setattr(cli, "run_gates", real)
+    return CliRunner().invoke(cli.main, ["gate", "--reports", str(reports), *words])
+
+
+def test_one_flipped_bit_is_no_go(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept_run: Path
+) -> None:
+    reports = tmp_path / "reports"
+    found = gate_with(
+        monkeypatch, reports, "--only", BITS, sizes=TINY, recorded=None, after_build=flip_once()
+    )
+    assert found.exit_code == 1, found.stderr
+    run = (reports / "latest").resolve()
+    verdicts = read_json(run / "verdicts.json")
+    rows = {row["id"]: row for row in gate_of(verdicts, BITS)["rows"]}
+    broken = rows["quality.bits.emulated"]
+    if broken["verdict"] == "INVALID" and "content digest" in broken["reason"]:
+        pytest.skip("somebody changed the tree during the run, so that all of it is INVALID")
+    assert gate_of(verdicts, BITS)["verdict"] == "FAIL"
+    assert broken["verdict"] == "FAIL"
+    assert broken["estimate"] >= 1
+    assert broken["context"]["first_errors"]
+    assert rows["quality.bits.hostile"]["verdict"] == "PASS"
+    assert verdicts["decision"]["reasons"] == ["quality.bits: FAIL"]
+    assert verify_run(run) == []
+    assert "CI FAIL" in found.stdout
+    assert "FAIL" in (run / "summary.md").read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------- 3: evidence touched afterwards
+
+EMULATED = "samples/quality.bits-emulated.json.gz"
+
+
+def rewrite(run: Path, change: Callable[[dict[str, Any]], Any], *, reseal: bool = False) -> None:
+    """Edit the raw samples of one measurement."""
+    path = run / EMULATED
+    content = json.loads(gzip.decompress(path.read_bytes()))
+    change(content)
+    path.write_bytes(gzip.compress(json.dumps(content).encode(), mtime=0))
+    if reseal:
+        manifest = read_json(run / "manifest.json")
+        write_json(run / "manifest.json", {**manifest, "samples": seal_samples(run)})
+
+
+def test_a_deleted_sample_file_is_reported_and_no_pass(run: Path) -> None:
+    (run / EMULATED).unlink()
+    faults = verify_run(run)
+    assert f"{EMULATED}: its raw samples are missing" in faults
+    assert recomputed(run) == ("INVALID", "its raw samples are missing")
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_edited_sample_is_reported_whatever_it_says(run: Path, value: float) -> None:
+    rewrite(run, lambda content: content["processes"][0]["values"].append(value))
+    faults = verify_run(run)
+    assert f"{EMULATED}: its raw samples were changed after the run" in faults
+    assert recomputed(run)[0] == "INVALID"
+
+
+def test_an_edited_and_resealed_sample_gives_another_verdict(run: Path) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["processes"][0]["values"][0] = 1.0
+
+    rewrite(run, spoil, reseal=True)
+    assert recomputed(run)[0] == "FAIL"
+    assert any("verdict" in fault for fault in verify_run(run))
+
+
+def test_a_verdict_edited_to_pass_is_reported(run: Path) -> None:
+    path = run / "verdicts.json"
+    path.write_text(path.read_text().replace('"NOT RUN"', '"PASS"'), encoding="utf-8")
+    faults = verify_run(run)
+    assert any("claimed 'PASS', the evidence gives 'NOT RUN'" in fault for fault in faults)
+
+
+def test_a_decision_edited_to_go_is_reported(run: Path) -> None:
+    verdicts = read_json(run / "verdicts.json")
+    verdicts["decision"] |= {"verdict": "GO", "exit_code": 0, "reasons": []}
+    write_json(run / "verdicts.json", verdicts)
+    assert "decision.verdict: claimed 'GO', the evidence gives 'HOLD'" in verify_run(run)
+    found = CliRunner().invoke(cli.main, ["verify", str(run)])
+    assert found.exit_code == 1
+
+
+# ---------------------------------------------------------------- 4: an empty answer
+
+
+def test_an_empty_answer_ends_the_run_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = gate_with(monkeypatch, tmp_path / "reports", sizes=TINY, empty_body=True)
+    assert found.exit_code == 4
+    assert "answered without a vector" in found.stderr
+    assert list((tmp_path / "reports").iterdir()) == []
+    assert "PASS" not in found.stdout
+
+
+# ---------------------------------------------------------------- 5, 6: evidence that cannot count
+
+
+@pytest.mark.parametrize("field", ["commit", "content_digest", "config_digest", "machine"])
+def test_evidence_of_another_run_is_not_valid(run: Path, field: str) -> None:
+    rewrite(run, lambda content: content.update({field: "0" * 40}), reseal=True)
+    verdict, reason = recomputed(run)
+    assert verdict == "INVALID"
+    assert f"another {field.replace('_', ' ')}" in reason
+    assert verify_run(run) != []
+
+
+def test_stale_evidence_is_not_valid(run: Path) -> None:
+    def age(content: dict[str, Any]) -> None:
+        content["started"] -= 90_000
+        content["ended"] -= 90_000
+
+    rewrite(run, age, reseal=True)
+    assert recomputed(run)[0] == "INVALID"
+
+
+@pytest.mark.parametrize("instrument", sorted(environment.instruments()))
+def test_an_instrument_that_was_on_is_not_valid(run: Path, instrument: str) -> None:
+    def left_on(content: dict[str, Any]) -> None:
+        content["processes"][-1]["instruments"][instrument] = True
+
+    rewrite(run, left_on, reseal=True)
+    assert recomputed(run) == ("INVALID", f"{instrument} was on, off wanted")
+
+
+@pytest.mark.parametrize("harm", ["NaN", "no samples", "no processes", "other tier", "other unit"])
+def test_samples_that_are_none_are_not_valid(run: Path, harm: str) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        if harm == "NaN":
+            content["processes"][0]["values"][0] = "nan"
+        elif harm == "no samples":
+            content["processes"][0]["values"] = []
+        elif harm == "no processes":
+            content["processes"] = []
+        elif harm == "other tier":
+            content["evidence"] = "synthetic"
+        else:
+            content["unit"] = "s"
+
+    rewrite(run, spoil, reseal=True)
+    assert recomputed(run)[0] == "INVALID"
+
+
+WAIVERS = """
+[[waiver]]
+gate = "quality.search"
+reason = "search comes with a later part"
+owner = "release manager"
+expires = 2999-12-31
+commits = "{commit}"
+
+[[waiver]]
+gate = "query.latency"
+reason = "it was to be measured by then"
+owner = "search"
+expires = 2020-01-31
+commits = "{commit}"
+"""
+
+
+@pytest.fixture(scope="session")
+def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Workers trace their allocations; one waiver is in force, one has run out."""
+    folder = tmp_path_factory.mktemp("odd")
+    commit = environment.code_of(environment.project_root()).commit
+    (folder / "waivers.toml").write_text(WAIVERS.format(commit=commit))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "MEASURES", {BITS: lambda context: [quality._hostile(context)]})
+        return small_run(
+            folder / "reports",
+            waivers=folder / "waivers.toml",
+            after_build=lambda _: patch.setenv("PYTHONTRACEMALLOC", "1"),
+        )
+
+
+def test_tracemalloc_left_on_makes_a_run_invalid(odd_run: Path) -> None:
+    rows = gate_of(read_json(odd_run / "verdicts.json"), BITS)["rows"]
+    (hostile,) = [row for row in rows if row["id"] == "quality.bits.hostile"]
+    assert hostile["verdict"] == "INVALID"
+    assert hostile["reason"] == "tracemalloc was on, off wanted"
+
+
+# ---------------------------------------------------------------- 7: waivers
+
+
+def test_a_waiver_in_force_is_shown_and_an_expired_one_fails(odd_run: Path) -> None:
+    verdicts = read_json(odd_run / "verdicts.json")
+    waived, expired = (gate_of(verdicts, name) for name in ("quality.search", "query.latency"))
+    assert waived["verdict"] == "WAIVED"
+    assert waived["reason"] == "NOT RUN, waived: search comes with a later part"
+    assert expired["verdict"] == "FAIL"
+    assert "its waiver has expired" in expired["reason"]
+    assert verdicts["decision"]["verdict"] == "NO-GO"
+    assert verdicts["decision"]["reasons"] == ["query.latency: FAIL"]
+    assert [one["state"] for one in verdicts["waivers"]] == ["active", "expired"]
+    for page in ("report.html", "summary.md"):
+        text = (odd_run / page).read_text(encoding="utf-8")
+        assert "search comes with a later part" in text
+    assert verify_run(odd_run) == []
+
+
+def test_a_waiver_revived_afterwards_is_reported(odd_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(odd_run, tmp_path / odd_run.name))
+    path = run / "waivers.json"
+    path.write_text(path.read_text().replace('"expired"', '"active"'), encoding="utf-8")
+    assert any("had run out" in fault for fault in verify_run(run))
+    assert gate_of(verdicts_of_run(run)[0], "query.latency")["verdict"] == "FAIL"
+
+
+# ---------------------------------------------------------------- the tree moves under the run
+
+
+def test_a_tree_that_changes_during_the_run_makes_it_invalid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[Code] = []
+
+    def moving(root: Path) -> Code:
+        assert root == environment.project_root()
+        seen.append(Code(commit="c" * 40, content_digest=str(len(seen)) * 32, dirty=True))
+        return seen[-1]
+
+    monkeypatch.setattr(environment, "code_of", moving)
+    monkeypatch.setattr(run_module, "MEASURES", {BITS: lambda context: [quality._hostile(context)]})
+    options = Options(
+        profile="ci",
+        reports=tmp_path,
+        command=["harness", "gate"],
+        only=(BITS,),
+        sizes=replace(TINY, hostile_vectors=40),
+    )
+    run = run_gates(options, Stages())
+    rows = gate_of(verdicts_of_run(run)[0], BITS)["rows"]
+    (hostile,) = [row for row in rows if row["id"] == "quality.bits.hostile"]
+    assert len(seen) == 2
+    assert hostile["verdict"] == "INVALID"
+    assert "another content digest" in hostile["reason"]
