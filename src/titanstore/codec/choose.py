@@ -152,17 +152,22 @@ def decode_frame(frame: Buffer, out: Vector | None = None) -> Vector:
     Source: FORMAT.md, "Frame, version 1".
     """
     header = parse_header(frame)
-    body = checked_body(frame, header)
-    codec = codec_of(header)
     if out is None:
         out = np.empty(header.dimension, dtype=np.float32)
-    elif out.shape != (header.dimension,):
+    decode_parsed(frame, header, out)
+    return out
+
+
+def decode_parsed(frame: Buffer, header: FrameHeader, out: Vector) -> None:
+    """`decode_frame` for a frame whose header the caller has parsed."""
+    body = checked_body(frame, header)
+    codec = codec_of(header)
+    if out.shape != (header.dimension,):
         raise CorruptionError(
             f"frame: dimension {header.dimension}, the reader expects {out.shape}",
             ErrorKind.BAD_FRAME,
         )
     codec.decode_into((body,), out[None, :])
-    return out
 
 
 def decode_frames(frames: Sequence[Buffer], out: Vector) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from titanstore.codec.base import Vector
 from titanstore.codec.frame import Buffer
-from titanstore.codec.planes import decode_planes, dropped_bits, encode_planes
+from titanstore.codec.planes import decode_plane, decode_planes, dropped_bits, encode_planes
 from titanstore.errors import CorruptionError, ErrorKind
 
 GridBits = Literal[8, 11]
@@ -158,13 +158,25 @@ class GridCodec:
         if self.recipe is Recipe.NONE:
             decode_planes(bodies, self.bits, out)
             return
+        if len(bodies) == 1:
+            self._decode_one(bodies[0], out[0])
+            return
         if any(len(body) < _SCALAR.size for body in bodies):
             raise CorruptionError("grid body without its scalar", ErrorKind.BAD_FRAME)
         decode_planes([body[_SCALAR.size :] for body in bodies], self.bits, out)
         scalars = np.frombuffer(b"".join([body[: _SCALAR.size] for body in bodies]), "<f4")
+        self._unscale(out, scalars[:, None])
+
+    def _decode_one(self, body: Buffer, out: Vector) -> None:
+        if len(body) < _SCALAR.size:
+            raise CorruptionError("grid body without its scalar", ErrorKind.BAD_FRAME)
+        decode_plane(body[_SCALAR.size :], self.bits, out)
+        self._unscale(out, np.float32(_SCALAR.unpack_from(body)[0]))
+
+    def _unscale(self, grid: Vector, scalars: np.float32 | Vector) -> None:
         # a damaged scalar may divide by zero: the checksum has the say, not a warning
         with np.errstate(all="ignore"):
             if self.recipe is Recipe.DIVIDE:
-                out /= scalars[:, None]
+                grid /= scalars
             else:
-                out *= (np.float32(1) / scalars)[:, None]
+                grid *= np.float32(1) / scalars

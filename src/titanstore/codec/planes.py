@@ -77,31 +77,61 @@ def encode_planes(words: NDArray[np.uint32], bits: SignificantBits) -> bytes | N
 
 def decode_planes(bodies: Sequence[Buffer], bits: SignificantBits, out: Vector) -> None:
     """Decode `bodies[i]` into `out[i]`, C-contiguous float32 of shape (count, dimension)."""
+    if len(bodies) == 1:
+        decode_plane(bodies[0], bits, out[0])
+        return
     for first in range(0, len(bodies), _BLOCK_ROWS):
         _decode_block(bodies[first : first + _BLOCK_ROWS], bits, out[first : first + _BLOCK_ROWS])
+
+
+def decode_plane(body: Buffer, bits: SignificantBits, out: Vector) -> None:
+    """`decode_planes` for one vector, `out` of shape (dimension,).
+
+    Apart from the block of many, since one vector at a time is the latency that users feel.
+    """
+    payload_size = payload_bytes(bits, out.size)
+    exponents = np.frombuffer(_exponents(body, payload_size, out.size), np.uint8)
+    payload = np.frombuffer(body, np.uint8, payload_size)
+    if bits == 8:
+        _assemble_bfloat16(exponents, payload, out.view(np.uint32))
+    else:
+        _assemble(exponents, payload, bits, out)
+
+
+def _exponents(body: Buffer, payload_size: int, dimension: int) -> bytes:
+    """The exponents of one body; raises CorruptionError (BAD_FRAME)."""
+    if len(body) <= payload_size:
+        raise CorruptionError(
+            f"plane body of {len(body)} bytes, more than {payload_size} wanted",
+            ErrorKind.BAD_FRAME,
+        )
+    return EXPONENTS.decompress(body[payload_size:], dimension)
 
 
 def _decode_block(bodies: Sequence[Buffer], bits: SignificantBits, out: Vector) -> None:
     count, dimension = out.shape
     payload_size = payload_bytes(bits, dimension)
-    decompress = EXPONENTS.decompress
-    plain = []
-    for body in bodies:
-        if len(body) <= payload_size:
-            raise CorruptionError(
-                f"plane body of {len(body)} bytes, more than {payload_size} wanted",
-                ErrorKind.BAD_FRAME,
-            )
-        plain.append(decompress(body[payload_size:], dimension))
-    if count == 1:  # one vector at a time is the tail that users feel: no joining
-        exponents = np.frombuffer(plain[0], np.uint8)
-        payload = np.frombuffer(bodies[0], np.uint8, payload_size)
-        _assemble(exponents, payload, bits, out[0])
-        return
+    plain = [_exponents(body, payload_size, dimension) for body in bodies]
     exponents = np.frombuffer(b"".join(plain), np.uint8).reshape(count, dimension)
     joined = b"".join([body[:payload_size] for body in bodies])
     payload = np.frombuffer(joined, np.uint8).reshape(count, payload_size)
     _assemble(exponents, payload, bits, out)
+
+
+# A byte to its place in a float32 word: the exponent, and mantissa with the sign as lowest bit.
+# For one vector looking up is faster than eight steps of arithmetic, 3.3 us against 5.7.
+_BYTES = np.arange(256, dtype=np.uint32)
+_EXPONENT_PLACES = _BYTES << 23
+_PAYLOAD_PLACES = (_BYTES >> 1) << 16 | (_BYTES & 1) << 31
+
+
+def _assemble_bfloat16(
+    exponents: NDArray[np.uint8], payload: NDArray[np.uint8], words: NDArray[np.uint32]
+) -> None:
+    """`_assemble` of one vector with 8 significant bits; arrays are (dimension,)."""
+    # "clip" spares a check that no byte can fail
+    _EXPONENT_PLACES.take(exponents, out=words, mode="clip")
+    words |= _PAYLOAD_PLACES.take(payload, mode="clip")
 
 
 def _assemble(

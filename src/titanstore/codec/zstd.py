@@ -15,7 +15,6 @@ import zstandard
 from titanstore.codec.frame import Buffer
 from titanstore.errors import CorruptionError, ErrorKind
 
-
 _Context = TypeVar("_Context")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from titanstore.codec.base import Vector
-from titanstore.codec.choose import decode_frame, decode_frames, raw_view
+from titanstore.codec.choose import RAW, decode_frame, decode_frames, decode_parsed, raw_view
 from titanstore.codec.frame import Buffer, parse_header
 from titanstore.config import StoreConfig
 from titanstore.errors import (
@@ -77,13 +77,12 @@ class Cascade:
         return row
 
     def _row(self, frame: Buffer) -> Vector:
-        if isinstance(frame, memoryview):
+        header = parse_header(frame)
+        if header.codec_id == RAW.codec_id and isinstance(frame, memoryview):
             view = raw_view(frame)  # of the mapped file; one of the warm tier is not aligned
             if view is not None and view.flags.aligned:
                 return view
-        return self.hot.new_row(
-            parse_header(frame).dimension, lambda out: void(decode_frame(frame, out))
-        )
+        return self.hot.new_row(header.dimension, lambda out: decode_parsed(frame, header, out))
 
     def _admit(self, text: str, row: Vector, epoch: int, *, prefetched: bool = False) -> None:
         self._evicted += self.hot.admit(text, row, epoch, prefetched=prefetched)
@@ -257,7 +256,3 @@ def _blame(text: str, frame: Buffer) -> None:
         decode_frame(frame)
     except CorruptionError as error:
         raise CorruptionError(f"key {text!r}: {error}", error.kind) from error
-
-
-def void(_: object) -> None:
-    """Drop a result where none is wanted."""
