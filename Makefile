@@ -10,7 +10,7 @@ gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
 
 test: $(READY)  ## all tests
-	$(BIN)/pytest -q -n auto --dist loadgroup
+	$(BIN)/pytest -q -n auto --dist loadfile
 
 lint: $(READY)  ## format, rules, types, layers
 	$(BIN)/ruff format --check .

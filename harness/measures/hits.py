@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.measurement import Bound, Measurement, Process
+from harness.measurement import Bound, Measurement, Process, Rival
 from harness.measures.base import Context
 from harness.measures.replay import Replay, copy_store, lay_out
 from harness.population import Population, load_population
@@ -21,6 +21,7 @@ __all__ = ["measure", "sample"]
 
 _CAPACITIES_BYTES = (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000)
 _HOT_BYTES = 2_000_000  # the gate's capacity (SPEC section 2)
+_BESIDE_PROCESSES = 2
 # Shown beside the gate: what happens when one assumption about the developer is changed
 _OTHER_SEARCH_SHARE, _OTHER_ACTIVE_SHARE = 0.40, 0.50
 
@@ -45,7 +46,8 @@ def measure(context: Context) -> list[Measurement]:
             "editing-scattered",
             EditingSession(
                 reads=context.sizes.trace_reads,
-                search_share=_OTHER_SEARCH_SHARE,
+                search_share=_BESIDE_PROCESSES = 2
+_OTHER_SEARCH_SHARE,
                 result_active_share=_OTHER_ACTIVE_SHARE,
             ),
             processes=1,
@@ -101,7 +103,18 @@ def _measurement(
                 }
             )
         processes = context.workers("hits", jobs)
-        return {"processes": processes, **_shown(traces, processes, capacity)}
+        # the other policy beside it, on the first traces: which one serves is a setting
+        other = "lru" if context.settings["policy"] != "lru" else "probation"
+        rivals = []
+        for job in jobs[:_BESIDE_PROCESSES]:
+            settings = {**context.settings, "policy": other}
+            rivals.append({**job, "store": f"{job['store']}-{other}", "settings": settings})
+        beside = Rival(subject=f"policy {other}", processes=context.workers("hits", rivals))
+        return {
+            "processes": processes,
+            "beside": [beside],
+            **_shown(traces, processes, capacity),
+        }
 
     return context.measured(
         f"hit_ratio.hot-{name}",

@@ -18,7 +18,8 @@ from titanstore.errors import (
     StoreError,
 )
 from titanstore.keys import embedding_key
-from titanstore.store import EmbeddingStore, StoreStats
+from titanstore.stats import Maintenance, StoreStats
+from titanstore.store import EmbeddingStore
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "EmbeddingStore",
     "ErrorKind",
     "InvalidInputError",
+    "Maintenance",
     "NewerFormatError",
     "NotFoundError",
     "Problem",

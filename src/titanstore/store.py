@@ -6,67 +6,24 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from titanstore.catalog.catalog import Catalog
 from titanstore.changes import Changes, Outcome, checked_document, distinct
 from titanstore.check import CheckReport, StoreCheck
 from titanstore.codec.base import Vector
-from titanstore.compaction import Compaction
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import ClosedError, ErrorKind, NotFoundError, ReadOnlyError
 from titanstore.folder import Generation, StoreFolder, WriterLock, open_folder
 from titanstore.keys import StoredKey, stored_key
 from titanstore.metrics import Counters
-from titanstore.segments.reader import SegmentReader
-from titanstore.segments.recovery import cut_tail
-from titanstore.segments.writer import SegmentWriter
+from titanstore.rooms import Rooms
+from titanstore.stats import Maintenance, StoreStats
 from titanstore.tiers.bloom import BloomFilter
-from titanstore.tiers.cascade import Cascade
-from titanstore.tiers.cold import ColdTier
 from titanstore.vectors import checked_vectors
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStats:
-    """A store at one moment. Sizes in bytes; counters since it was opened.
-
-    Attributes
-    ----------
-    dead_bytes
-        Of `segment_bytes`, those of records that are no longer current; `maintain` gives them back.
-    """
-
-    vectors: int
-    documents: int
-    segments: int
-    segment_bytes: int
-    dead_bytes: int
-    catalog_bytes: int
-    hot_rows: int
-    hot_bytes: int
-    warm_frames: int
-    warm_bytes: int
-    counters: dict[str, int]
-
-    @property
-    def disk_bytes(self) -> int:
-        """Everything on the disk but 100 bytes of header files."""
-        return self.segment_bytes + self.catalog_bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Maintenance:
-    """What `EmbeddingStore.maintain` did."""
-
-    segments_removed: int
-    bytes_freed: int
-
 
 _open_stores: weakref.WeakSet[EmbeddingStore] = weakref.WeakSet()
 
@@ -154,62 +111,21 @@ class EmbeddingStore:
     # -- putting the rooms together --------------------------------------------------------
 
     def _assemble(self) -> None:
-        folder, config = self._folder, self._config
-        durable = config.durability == "full"
-        self._catalog = Catalog(folder.catalog, read_only=self._is_read_only, durable=durable)
-        try:
-            self._reader = SegmentReader(folder.segments, folder.store_id)
-            self._writer: SegmentWriter | None = None
-            self._bloom: BloomFilter | None = None
-            if not self._is_read_only:
-                self._prepare_writing(durable)
-            elif config.bloom:
-                self._bloom = BloomFilter.open(folder.bloom, folder.store_id, read_only=True)
-        except BaseException:
-            self._catalog.close()
-            raise
-        cold = ColdTier(self._catalog, self._reader, self._counters, self._bloom)
-        self._cascade = Cascade(config, cold, self._counters)
+        if not self._is_read_only:
+            # a writer that was killed between committing and telling the readers
+            self._generation.bump()
+        self._rooms = Rooms(
+            self._folder, self._config, self._counters, read_only=self._is_read_only
+        )
+        self._catalog = self._rooms.catalog
+        self._reader = self._rooms.reader
+        self._cascade = self._rooms.cascade
         self._hot_lookup = self._cascade.hot.lookup
         self._hot_touch = self._cascade.hot.touch
 
-    def _prepare_writing(self, durable: bool) -> None:
-        folder, config = self._folder, self._config
-        with self._catalog.reading() as view:
-            last = view.last_end()
-        cut_tail(folder.segments, last)
-        if last.segment:  # never append to a file of another store
-            self._reader.view(last.segment, last.offset)
-        self._writer = SegmentWriter(
-            folder.segments, folder.store_id, durable=durable, bytes_max=config.segment_bytes_max
-        )
-        # a writer that was killed between committing and telling the readers
-        self._generation.bump()
-        if config.bloom:
-            self._bloom = BloomFilter.open(folder.bloom, folder.store_id, read_only=False)
-            if self._bloom is None or self._bloom.is_full:
-                self._rebuild_bloom()
-        else:
-            BloomFilter.discard(folder.bloom)  # it would miss the keys written from now on
-        self._changes = Changes(
-            config, self._catalog, self._reader, self._writer, self._announce_keys
-        )
-
-    def _rebuild_bloom(self) -> None:
-        folder = self._folder
-        BloomFilter.discard(folder.bloom)
-        with self._catalog.reading() as view:
-            self._bloom = BloomFilter.build(
-                folder.bloom, folder.store_id, view.fingerprints(), view.entry_count()
-            )
-
-    def _announce_keys(self, fingerprints: list[bytes]) -> None:
-        if self._bloom is None:
-            return
-        if self._bloom.is_full:
-            self._rebuild_bloom()
-            self._cascade.cold.bloom = self._bloom
-        self._bloom.add(fingerprints)
+    @property
+    def _bloom(self) -> BloomFilter | None:
+        return self._rooms.bloom
 
     def _leave_parent(self) -> None:
         """In a forked child: nothing of the parent's locks, LMDB or threads may be touched."""
@@ -219,7 +135,7 @@ class EmbeddingStore:
         self._is_read_only = True
         self._is_forked = True
         self._write_lock = threading.RLock()
-        self._writer = None
+        self._rooms.changes = None
         self._pid = -1  # the catalog is opened when it is first needed
         self._hot_lookup = _nothing_is_hot
         self._hot_touch = _nothing_is_hot
@@ -363,7 +279,7 @@ class EmbeddingStore:
         wanted = distinct(keys, checked)
         name = None if document is None else checked_document(document)
         if wanted:
-            self._write(lambda: self._changes.put(wanted, name), wanted)
+            self._write(lambda: self._changes().put(wanted, name), wanted)
 
     def update_document(self, document: str, chunks: Sequence[tuple[str, Vector]]) -> None:
         """Make `chunks` the whole content of a document, all or nothing.
@@ -377,7 +293,7 @@ class EmbeddingStore:
         keys = [key for key, _ in chunks]
         vectors = checked_vectors([vector for _, vector in chunks], len(keys), self._config)
         wanted = distinct(keys, vectors)
-        self._write(lambda: self._changes.update_document(name, wanted), wanted)
+        self._write(lambda: self._changes().update_document(name, wanted), wanted)
 
     def delete(self, keys: Iterable[str]) -> int:
         """Remove keys, all or none, from their documents too; returns how many there were.
@@ -387,7 +303,7 @@ class EmbeddingStore:
         if isinstance(keys, str):
             keys = [keys]
         wanted = [stored_key(key) for key in keys]
-        return self._write(lambda: self._changes.delete(wanted)).deleted
+        return self._write(lambda: self._changes().delete(wanted)).deleted
 
     def _write(
         self, change: Callable[[], Outcome], vectors: Mapping[StoredKey, Vector] | None = None
@@ -412,6 +328,11 @@ class EmbeddingStore:
             self._counters.replaced += outcome.replaced
             self._counters.deleted += outcome.deleted
         return outcome
+
+    def _changes(self) -> Changes:
+        self._refuse_reader()
+        assert self._rooms.changes is not None
+        return self._rooms.changes
 
     def _refuse_reader(self) -> None:
         if self._is_read_only:
@@ -463,14 +384,7 @@ class EmbeddingStore:
         with self._write_lock:
             self._ready()
             self._refuse_reader()
-            assert self._writer is not None
-            compaction = Compaction(
-                self._folder.segments,
-                self._catalog,
-                self._reader,
-                self._writer,
-            )
-            removed, freed = compaction.run(dead_share=0.5)
+            removed, freed = self._rooms.compact(dead_share=0.5)
             if removed:
                 self._generation.bump()  # whoever maps a removed file keeps its space: let go
         return Maintenance(segments_removed=removed, bytes_freed=freed)
@@ -487,17 +401,9 @@ class EmbeddingStore:
                 return
             self._closed = ErrorKind.CLOSED
             self._hot_lookup = _nothing_is_hot  # a read under way may still make a row hot
-            if self._pid == os.getpid():
-                self._cascade.close()
-                self._reader.close()
-                if self._bloom is not None and not self._is_read_only:
-                    self._bloom.close(is_clean=True)
-                self._catalog.close()
-            if self._writer is not None:
-                self._writer.close()
+            self._rooms.close(is_own=self._pid == os.getpid())
             if self._lock is not None:
                 self._lock.release()
-            self._bloom = self._cascade.cold.bloom = None
             self._generation.close()
             self._cells = self._generation.cells
             _open_stores.discard(self)
