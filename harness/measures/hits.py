@@ -46,8 +46,7 @@ def measure(context: Context) -> list[Measurement]:
             "editing-scattered",
             EditingSession(
                 reads=context.sizes.trace_reads,
-                search_share=_BESIDE_PROCESSES = 2
-_OTHER_SEARCH_SHARE,
+                search_share=_OTHER_SEARCH_SHARE,
                 result_active_share=_OTHER_ACTIVE_SHARE,
             ),
             processes=1,
