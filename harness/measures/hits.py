@@ -70,7 +70,7 @@ def _session(
         editing_session(context.seed + place, session, source=population.corpus_digest)
         for place in range(processes or context.sizes.processes)
     ]
-    return _measurement(context, population, name, traces, pace=pace)
+    return _measurement(context, population, name, traces, pace=pace, is_compared=name == "editing")
 
 
 def _history(context: Context, population: Population, repository: Path) -> Measurement:
@@ -80,7 +80,13 @@ def _history(context: Context, population: Population, repository: Path) -> Meas
 
 
 def _measurement(
-    context: Context, population: Population, name: str, traces: Sequence[Trace], *, pace: float
+    context: Context,
+    population: Population,
+    name: str,
+    traces: Sequence[Trace],
+    *,
+    pace: float,
+    is_compared: bool = False,
 ) -> Measurement:
     capacity = int(str(context.settings["hot_bytes_max"]))
 
@@ -102,16 +108,9 @@ def _measurement(
                 }
             )
         processes = context.workers("hits", jobs)
-        # the other policy beside it, on the first traces: which one serves is a setting
-        other = "lru" if context.settings["policy"] != "lru" else "probation"
-        rivals = []
-        for job in jobs[:_BESIDE_PROCESSES]:
-            settings = {**context.settings, "policy": other}
-            rivals.append({**job, "store": f"{job['store']}-{other}", "settings": settings})
-        beside = Rival(subject=f"policy {other}", processes=context.workers("hits", rivals))
         return {
             "processes": processes,
-            "beside": [beside],
+            "beside": _other_policy(context, jobs) if is_compared else [],
             **_shown(traces, processes, capacity),
         }
 
@@ -127,6 +126,20 @@ def _measurement(
         },
         take=take,
     )
+
+
+def _other_policy(context: Context, jobs: Sequence[Mapping[str, Any]]) -> list[Rival]:
+    """The policy that the configuration does not name, on the first traces."""
+    other = "lru" if context.settings["policy"] != "lru" else "probation"
+    rivals = [
+        {
+            **job,
+            "store": f"{job['store']}-{other}",
+            "settings": {**context.settings, "policy": other},
+        }
+        for job in jobs[:_BESIDE_PROCESSES]
+    ]
+    return [Rival(subject=f"policy {other}", processes=context.workers("hits", rivals))]
 
 
 def _shown(traces: Sequence[Trace], processes: Sequence[Process], capacity: int) -> dict[str, Any]:

@@ -49,7 +49,6 @@ class ErrorKind(StrEnum):
     DISK_FULL = "disk-full"
     IO_FAILED = "io-failed"
     CLOSED = "closed"
-    FORKED = "forked"
 
 
 class StoreError(Exception):

@@ -143,13 +143,6 @@ def test_every_path_named_is_there(page: Path) -> None:
     assert not {path for path in named if not (ROOT / path).exists()}
 
 
-@each_guide
-def test_no_line_is_too_long(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("|")]
-    assert not [line for line in lines if len(line) > 120]
-
-
 # ---------------------------------------------------------------- the store's reference pages
 
 

@@ -52,7 +52,6 @@ KINDS = (
     "disk-full",
     "io-failed",
     "closed",
-    "forked",
 )
 
 
