@@ -214,7 +214,7 @@ def _invalid_because(row: Row, measurement: Measurement, setting: Setting) -> st
             row.accepts
         )
     for name, wanted in row.population.items():
-        seen = measurement.population.get(name, wanted)
+        seen = measurement.population.get(name)
         if isinstance(wanted, int | float) and seen != wanted:
             return f"measured with {name} = {seen}, the target is about {name} = {wanted}"
     return _invalid_samples(row, measurement)

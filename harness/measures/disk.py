@@ -61,9 +61,7 @@ def _warm(context: Context, name: str, population: Population) -> Measurement:
             "context": {
                 "timer_floor_s": processes[0].facts["timer_floor_s"],
                 "prefetch": context.settings["prefetch"],
-                "served": {
-                    tier: processes[0].facts[tier] for tier in ("not_hot", "hot") if processes
-                },
+                "served": {tier: processes[0].facts[tier] for tier in ("not_hot", "hot")},
             },
         }
 

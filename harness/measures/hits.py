@@ -120,6 +120,7 @@ def _measurement(
         evidence=population.evidence,
         population={
             "trace": traces[0].name,
+            "files": traces[0].documents,
             "source": traces[0].source[:24],
             "reads": traces[0].reads,
             "interval_s": CHUNK_INTERVAL_S * pace,

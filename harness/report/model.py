@@ -104,11 +104,6 @@ class Row:
         return format_quantity(self.bound, self.unit, limit=self.limit)
 
     @property
-    def population_text(self) -> str:
-        """What was measured: "vectors 2 200 · dimension 1024"."""
-        return " · ".join(f"{name} {value}" for name, value in self.population.items())
-
-    @property
     def size_text(self) -> str:
         """Samples x processes, "" when nothing was measured."""
         if not self.processes:

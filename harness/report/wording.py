@@ -9,7 +9,6 @@ from harness.report.verdict import SETTLED
 
 __all__ = ["HOW_DECIDED", "asides", "gate_fix", "not_tested", "repeat_commands", "what_changes_it"]
 
-_REAL = ("live", "recorded", "real-time")
 _TIER_WORDS = {
     "emulated": "emulated stand-ins for Titan's answers",
     "synthetic": "synthetic data",

@@ -16,7 +16,9 @@ from titanstore.catalog.layout import SegmentState, runs_of
 from titanstore.changes import append_records, bury, documents_of, in_transaction
 from titanstore.codec.choose import RAW
 from titanstore.codec.frame import checked_body, parse_header
+from titanstore.errors import CorruptionError
 from titanstore.keys import StoredKey
+from titanstore.segments.disk import storage_error
 from titanstore.segments.layout import (
     SEGMENT_BYTES_LIMIT,
     SEGMENT_HEADER_BYTES,
@@ -25,7 +27,7 @@ from titanstore.segments.layout import (
     records,
 )
 from titanstore.segments.reader import SegmentReader, segment_path
-from titanstore.segments.writer import NewRecord, Placed, SegmentWriter, storage_error
+from titanstore.segments.writer import NewRecord, Placed, SegmentWriter
 from titanstore.tiers.cold import document_records
 
 _BATCH_BYTES = 4_000_000
@@ -52,7 +54,8 @@ class Compaction:
         Returns
         -------
         segments, bytes
-            How many files went and how many bytes that gave back, net of the copies.
+            How many files went and how many bytes that gave back, net of the copies. A segment
+            with a damaged record stays whole.
         """
         before = self._file_bytes()
         with self._catalog.reading() as view:
@@ -65,7 +68,10 @@ class Compaction:
             assert state is not None
             size = state.end - SEGMENT_HEADER_BYTES
             if size and state.dead_bytes > dead_share * size:
-                removed += self._compact(number, state.end, is_last=number == last)
+                try:
+                    removed += self._compact(number, state.end, is_last=number == last)
+                except CorruptionError:
+                    continue  # it stays as it is, for `check` to list; the others can be done
         return removed, before - self._file_bytes()
 
     def _file_bytes(self) -> int:

@@ -27,11 +27,11 @@ from titanstore.errors import (
     NewerFormatError,
     NotFoundError,
 )
-from titanstore.segments.writer import storage_error, sync_folder
+from titanstore.segments.disk import storage_error, sync_folder
 
 FORMAT_VERSION = 1
 _HEADER, _LOCK, _GENERATION = "STORE", "LOCK", "GENERATION"
-_PARTS = {_LOCK, _GENERATION, "catalog", "segments", "BLOOM", f"{_HEADER}.new"}
+_PARTS = {_LOCK, _GENERATION, "catalog", "segments", "BLOOM", "BLOOM.new", f"{_HEADER}.new"}
 _ID_BYTES = 16
 
 
@@ -234,6 +234,7 @@ def _create(path: Path) -> bytes:
         _write_durably(fresh, header.encode())
         fresh.rename(path / _HEADER)
         sync_folder(path)
+        sync_folder(path.absolute().parent)  # or a power cut takes the whole folder
     except OSError as error:
         raise storage_error(error, f"making a store at {path}") from error
     return store_id

@@ -10,7 +10,8 @@ class Counters:
     """What happened since the store was opened.
 
     `hot_hits` is added to without a lock: CPython switches threads only at calls and loops, and
-    there is none between reading and writing the attribute. The others change under locks.
+    there is none between reading and writing the attribute. So are those that readers and the
+    prefetch thread count; two that add at one moment may count once.
     """
 
     hot_hits: int = 0

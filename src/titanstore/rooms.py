@@ -90,6 +90,13 @@ class Rooms:
         compaction = Compaction(self._folder.segments, self.catalog, self.reader, self._writer)
         return compaction.run(dead_share)
 
+    def stop_writing(self) -> None:
+        """Give up the file appended to; what a forked child does first."""
+        self.changes = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
     def close(self, *, is_own: bool) -> None:
         """Give everything back. `is_own` is false in a forked child that never used them."""
         if is_own:
@@ -98,6 +105,5 @@ class Rooms:
             if self.bloom is not None and self._writer is not None:
                 self.bloom.close(is_clean=True)
             self.catalog.close()
-        if self._writer is not None:
-            self._writer.close()
+        self.stop_writing()
         self.bloom = self.cascade.cold.bloom = None

@@ -135,7 +135,7 @@ class EmbeddingStore:
         self._is_read_only = True
         self._is_forked = True
         self._write_lock = threading.RLock()
-        self._rooms.changes = None
+        self._rooms.stop_writing()
         self._pid = -1  # the catalog is opened when it is first needed
         self._hot_lookup = _nothing_is_hot
         self._hot_touch = _nothing_is_hot
@@ -168,7 +168,7 @@ class EmbeddingStore:
         Returns
         -------
         ndarray of float32, shape (dimension,), read-only
-            Yours to keep. Below 0.3 us where it is hot, about 25 us where it is not.
+            Yours to keep. Gates `latency.hot` and `latency.disk` say how long it takes.
 
         Raises
         ------
@@ -263,7 +263,8 @@ class EmbeddingStore:
             A key that is stored already gets the new vector; with the same bits nothing is
             written.
         vectors
-            float32, shape (len(keys), dimension), or a sequence of float32 vectors.
+            float32, shape (len(keys), dimension), or a sequence of float32 vectors. The caller
+            does not change them before this returns.
         document
             Name of the document whose chunks these are; the keys join it at its end. Keys of one
             document are read together. Cost grows with the document's number of keys.

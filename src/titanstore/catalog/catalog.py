@@ -1,7 +1,7 @@
 """Lookups and transactions on the catalog.
 
 One entry a vector: 4 bytes of fingerprint and 6 bytes of address, kept as the sorted duplicates
-of a single LMDB key. Fixed-size duplicates fill pages without a header or pointer each: 19 bytes
+of a single LMDB key. Fixed-size duplicates fill pages without a header or pointer each: 14 bytes
 an entry at 10^5 random keys, where a plain LMDB record takes 62 to 77. Equal fingerprints are told
 apart by the record, which holds the whole key.
 """
@@ -143,20 +143,13 @@ class Catalog:
         except lmdb.Error as error:
             raise _catalog_error(error) from error
 
-    def used_bytes(self) -> int:
-        """Bytes of pages in use by the databases (free pages of the file not counted)."""
-        with self._environment.begin() as transaction:
-            total = 0
-            for database in self._databases.values():
-                stat = transaction.stat(database)
-                pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-                total += pages * stat["psize"]
-        return total
-
     def file_bytes(self) -> int:
         """Bytes of the data file up to its last page in use."""
-        info = self._environment.info()
-        return (info["last_pgno"] + 1) * self._environment.stat()["psize"]
+        with self._gate:
+            if self._is_closed:
+                raise ClosedError("the store is closed; open it again", ErrorKind.CLOSED)
+            info = self._environment.info()
+            return (info["last_pgno"] + 1) * self._environment.stat()["psize"]
 
     def close(self) -> None:
         """Give up the environment; idempotent, and harmless in a forked child."""
@@ -223,11 +216,6 @@ class CatalogView:
     def entry_count(self) -> int:
         """Number of vectors."""
         return self._transaction.stat(self._databases["entries"])["entries"]
-
-    def entry_pages_bytes(self) -> int:
-        """Bytes of the pages that hold the entries' own tree."""
-        stat = self._transaction.stat(self._databases["entries"])
-        return (stat["branch_pages"] + stat["leaf_pages"]) * stat["psize"]
 
     def document_number(self, name: str) -> int | None:
         """The number of a document, None if it is unknown."""

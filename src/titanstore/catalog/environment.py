@@ -31,6 +31,10 @@ class Gate:
     """
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Open and empty, with locks of its own: in a child the parent's may be held for ever."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._inside = 0
@@ -107,6 +111,8 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.Lock()  # the parent's
+    for shared in _open.values():
+        shared.gate.renew()  # shut for this fork; the next one would wait for it for ever
 
 
 os.register_at_fork(

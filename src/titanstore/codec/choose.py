@@ -38,7 +38,6 @@ GRIDS = {
 }
 _ALL: tuple[Codec, ...] = (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE)
 CODECS = {codec.codec_id: codec for codec in _ALL}
-CODEC_NAMES = tuple(codec.name for codec in CODECS.values())
 _WIDTHS: tuple[GridBits, ...] = (8, 11)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import threading
 from pathlib import Path
 
 from titanstore.errors import CorruptionError, ErrorKind
+from titanstore.segments.disk import storage_error
 from titanstore.segments.layout import (
     Address,
     Record,
@@ -70,7 +72,8 @@ class SegmentReader:
         if length > mmap.PAGESIZE:
             mapping = view.obj
             assert isinstance(mapping, mmap.mmap)
-            mapping.madvise(mmap.MADV_WILLNEED, first, length)
+            with contextlib.suppress(OSError):  # it is advice: the read itself will tell
+                mapping.madvise(mmap.MADV_WILLNEED, first, length)
 
     def following(self, number: int, end: int) -> Address:
         """Where the record after one that ended at `end` begins."""
@@ -101,10 +104,14 @@ class SegmentReader:
             raise CorruptionError(
                 f"segment {number} is missing: {number:05d}.seg", ErrorKind.MISSING_SEGMENT
             ) from error
+        except OSError as error:
+            raise storage_error(error, f"opening segment {number}") from error
         try:
             if os.fstat(descriptor).st_size == 0:
                 raise CorruptionError(f"segment {number} is empty", ErrorKind.SHORT_SEGMENT)
             mapping = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise storage_error(error, f"mapping segment {number}") from error
         finally:
             os.close(descriptor)
         # the kernel's read-ahead would pull in 128 kB and more for a frame of 2 kB; `will_need`

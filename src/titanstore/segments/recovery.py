@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from titanstore.errors import CorruptionError, ErrorKind
+from titanstore.segments.disk import storage_error
 from titanstore.segments.layout import Address
 from titanstore.segments.reader import segment_path
-from titanstore.segments.writer import storage_error
 
 
 def cut_tail(folder: Path, last: Address) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from titanstore.errors import ErrorKind, ReadOnlyError, StorageError, StoreError
+from titanstore.errors import ErrorKind, StorageError
 from titanstore.keys import StoredKey
+from titanstore.segments.disk import storage_error, sync_folder
 from titanstore.segments.layout import (
     SEGMENT_HEADER_BYTES,
     SEGMENT_NUMBER_MAX,
@@ -35,23 +35,6 @@ class Placed(NamedTuple):
 
     address: Address
     end: int
-
-
-def storage_error(error: OSError, doing: str) -> StoreError:
-    """The error of our tree for an operating system's error while `doing` something."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StorageError(
-            f"{doing}: {error.strerror}; nothing was written, free space and try again",
-            ErrorKind.DISK_FULL,
-        )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return ReadOnlyError(
-            f"{doing}: {error.strerror}; open the store with read_only=True or mount it writable",
-            ErrorKind.READ_ONLY_DISK,
-        )
-    return StorageError(
-        f"{doing}: {error.strerror or error}; nothing was acknowledged", ErrorKind.IO_FAILED
-    )
 
 
 class SegmentWriter:
@@ -159,12 +142,3 @@ class SegmentWriter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor, self._number = -1, 0
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from crc32c import crc32c
 
-from titanstore.segments.writer import storage_error
+from titanstore.segments.disk import storage_error
 
 _VERSION = 1
 # magic, version, hashes, store id, boot id, bits, CRC-32C of all before

@@ -97,8 +97,11 @@ class Cascade:
 
     def _tidy(self, go_on: Callable[[], bool]) -> None:
         """Keep the frames of evicted rows in the warm tier, one at a time."""
-        while self._evicted and go_on():
-            text = self._evicted.popleft()
+        while go_on():
+            try:
+                text = self._evicted.popleft()
+            except IndexError:
+                return  # without a prefetch thread several readers tidy at once
             if not self.warm.has_room() or self.hot.lookup(text) is not None:
                 continue  # it may have come back meanwhile
             epoch = self.warm.epoch

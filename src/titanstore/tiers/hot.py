@@ -88,5 +88,10 @@ class HotTier:
                     self._policy.remove(key)
 
     def clear(self) -> None:
-        """Drop everything."""
-        self.invalidate(self.keys())
+        """Drop everything, also what a reader is about to admit."""
+        with self._lock:
+            self.epoch += 1
+            for key in list(self._rows):
+                row = self._rows.pop(key)
+                self._bytes -= row.nbytes + ROW_OVERHEAD_BYTES
+                self._policy.remove(key)

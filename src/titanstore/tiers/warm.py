@@ -86,8 +86,11 @@ class WarmTier:
                 self._drop(key)
 
     def clear(self) -> None:
-        """Drop everything."""
-        self.invalidate(list(self._frames))
+        """Drop everything, also what a reader is about to admit."""
+        with self._lock:
+            self.epoch += 1
+            for key in list(self._frames):
+                self._drop(key)
 
     def _drop(self, key: str, *, left: bool = False) -> bytes | None:
         frame = self._frames.pop(key, None)

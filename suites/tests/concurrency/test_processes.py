@@ -304,3 +304,22 @@ def test_fork_while_everything_is_busy(tmp_path: Path) -> None:
                 thread.join()
         assert not failed
         assert store.check().is_clean
+
+
+def test_a_child_that_forks_while_the_parent_has_a_store_open_that_nobody_closes(
+    tmp_path: Path,
+) -> None:
+    """A gate that the first fork had shut was never opened in the child: it waited for ever."""
+    forgotten = EmbeddingStore.open(tmp_path / "forgotten", FAST)
+    with EmbeddingStore.open(tmp_path / "store", FAST) as store:
+        store.put("k", np.ones(64, np.float32))
+
+        def grandchild() -> None:
+            assert (store.get("k") == 1).all()
+
+        def child() -> None:
+            assert (store.get("k") == 1).all()
+            assert exit_of(fork(grandchild)) == 0
+
+        assert exit_of(fork(child)) == 0
+    forgotten.close()

@@ -13,9 +13,10 @@ import pytest
 from titanstore.codec.frame import build_frame
 from titanstore.errors import CorruptionError, ErrorKind, ReadOnlyError, StorageError, StoreError
 from titanstore.keys import StoredKey
+from titanstore.segments.disk import storage_error
 from titanstore.segments.layout import SEGMENT_HEADER_BYTES, SEGMENT_NUMBER_MAX, Address
 from titanstore.segments.reader import SegmentReader, segment_path
-from titanstore.segments.writer import NewRecord, Placed, SegmentWriter, storage_error
+from titanstore.segments.writer import NewRecord, Placed, SegmentWriter
 
 STORE_ID = bytes(range(16))
 

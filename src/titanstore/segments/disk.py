@@ -1,0 +1,35 @@
+"""The operating system's refusals as errors of our tree, and durable names in a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from titanstore.errors import ErrorKind, ReadOnlyError, StorageError, StoreError
+
+
+def storage_error(error: OSError, doing: str) -> StoreError:
+    """The error of our tree for an operating system's error while `doing` something."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageError(
+            f"{doing}: {error.strerror}; nothing was written, free space and try again",
+            ErrorKind.DISK_FULL,
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnlyError(
+            f"{doing}: {error.strerror}; open the store with read_only=True or mount it writable",
+            ErrorKind.READ_ONLY_DISK,
+        )
+    return StorageError(
+        f"{doing}: {error.strerror or error}; nothing was acknowledged", ErrorKind.IO_FAILED
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
