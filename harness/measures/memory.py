@@ -61,7 +61,9 @@ def _of(context: Context, name: str, population: Population) -> Measurement:
         # they wait for the disk most of the time, and time is not what is measured
         processes = context.workers("memory", jobs, at_once=_AT_ONCE)
         current = context.workers(
-            "memory", [job(n, "current") for n in range(_BESIDE_PROCESSES)], at_once=_AT_ONCE
+            "memory",
+            [job(n, "current") for n in range(min(count, _BESIDE_PROCESSES))],
+            at_once=_AT_ONCE,
         )
         traced = context.workers("memory", [job(0, "titanstore", traced=True)])[0]
         controls = [process for process in processes if process.control]

@@ -105,9 +105,10 @@ class Prefetcher:
                     self._again.clear()
                 self._seen = self._loads
                 self._tidy(self._may_tidy)
-            self._idle.set()
-            if self._pending:  # asked for while this was at work
-                self._idle.clear()
+            if not self._pending:
+                self._idle.set()
+                if self._pending:  # asked for between the two lines above
+                    self._idle.clear()
 
     def _may_fetch(self) -> bool:
         return self._let_pass() and self._wanted in (0, self._fetching)

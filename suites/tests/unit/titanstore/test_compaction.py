@@ -262,8 +262,7 @@ def test_damage_is_never_copied_under_a_new_address(tmp_path: Path) -> None:
         file.seek(at.end - 1)
         file.write(bytes([last[0] ^ 1]))
     with EmbeddingStore.open(tmp_path, small_segments(2**20)) as store:
-        with pytest.raises(CorruptionError):
-            store.maintain()
+        assert store.maintain().segments_removed == 0
         with pytest.raises(CorruptionError, match="'a'"):
             store.get("a")
         store.put("a", rows(1)[0])
