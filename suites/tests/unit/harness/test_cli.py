@@ -236,6 +236,13 @@ def test_a_trace_of_a_folder_without_history_is_wrong_use(tmp_path: Path) -> Non
 # ---------------------------------------------------------------- interruptions of a real run
 
 
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "harness.worker" in process.cmdline()
+    except psutil.Error:  # it has just ended
+        return False
+
+
 def start_gate(reports: Path) -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:
     """A real `harness gate`, and its workers once they are there."""
     process = subprocess.Popen(
@@ -248,9 +255,7 @@ def start_gate(reports: Path) -> tuple[subprocess.Popen[bytes], list[psutil.Proc
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         workers = [
-            one
-            for one in psutil.Process(process.pid).children(recursive=True)
-            if "harness.worker" in one.cmdline()
+            one for one in psutil.Process(process.pid).children(recursive=True) if is_worker(one)
         ]
         if len(workers) == 2:
             return process, workers
