@@ -275,7 +275,8 @@ def judge_gate(
     )
     deciding = [row for row in rows if decides(row, setting.profile)]
     blocking = bool(deciding)
-    counting = deciding or list(rows)
+    # where no row decides in this profile, those that do in another speak for the gate
+    counting = deciding or [row for row in rows if row.row.blocking] or list(rows)
     verdict = worst([row.verdict for row in counting])
     reason = next((row.reason for row in counting if row.verdict is verdict), "")
     if gate.id in expired and verdict is not Verdict.PASS:

@@ -21,7 +21,7 @@ __all__ = ["measure", "sample"]
 
 _CAPACITIES_BYTES = (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000)
 _HOT_BYTES = 2_000_000  # the gate's capacity (SPEC section 2)
-_BESIDE_PROCESSES = 2
+_BESIDE_PROCESSES = 1
 # Shown beside the gate: what happens when one assumption about the developer is changed
 _OTHER_SEARCH_SHARE, _OTHER_ACTIVE_SHARE = 0.40, 0.50
 

@@ -23,7 +23,7 @@ from harness.workload.editing import EditingSession, editing_session
 
 __all__ = ["measure", "sample"]
 
-_AT_ONCE = 5
+_AT_ONCE = 12
 _BESIDE_PROCESSES = 2
 _TRACED_OPERATIONS = 5_000
 _PACKAGES = ("titanstore", "lmdb", "numpy", "zstandard")
@@ -57,15 +57,16 @@ def _of(context: Context, name: str, population: Population) -> Measurement:
         }
 
     def take() -> dict[str, Any]:
-        jobs = [job(n, subject) for n in range(count) for subject in ("titanstore", "control")]
+        judged = [job(n, subject) for n in range(count) for subject in ("titanstore", "control")]
+        beside_jobs = [job(n, "current") for n in range(min(count, _BESIDE_PROCESSES))]
         # they wait for the disk most of the time, and time is not what is measured
-        processes = context.workers("memory", jobs, at_once=_AT_ONCE)
-        current = context.workers(
+        taken = context.workers(
             "memory",
-            [job(n, "current") for n in range(min(count, _BESIDE_PROCESSES))],
+            [*judged, *beside_jobs, job(0, "titanstore", traced=True)],
             at_once=_AT_ONCE,
         )
-        traced = context.workers("memory", [job(0, "titanstore", traced=True)])[0]
+        processes = taken[: len(judged)]
+        current, traced = taken[len(judged) : -1], taken[-1]
         controls = [process for process in processes if process.control]
         # a rival's figure is compared with the same controls
         beside = [Rival(subject="current", processes=[*current, *controls])]

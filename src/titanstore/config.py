@@ -52,8 +52,8 @@ class StoreConfig:
         A segment file is closed when the next record would pass this size.
     """
 
-    memory_bytes_max: int = 1_350_000
-    hot_bytes_max: int = 1_200_000
+    memory_bytes_max: int = 1_250_000
+    hot_bytes_max: int = 1_100_000
     warm_bytes_max: int = 5_000_000
     policy: PolicyName = "probation"
     prefetch: bool = True
