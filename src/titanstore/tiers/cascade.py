@@ -159,7 +159,9 @@ class Cascade:
             for place in frames:
                 _blame(texts[place], frames[place])
             raise
-        self.admit_batch([texts[place] for place in frames], out[list(frames)], epoch)
+        # looked at before rows are copied: a batch that would sweep the tier is not admitted
+        if len(frames) * 4 * out.shape[1] * _ADMITTED_SHARE <= self._hot_bytes_max:
+            self._admit_batch([texts[place] for place in frames], out[list(frames)], epoch)
         return out
 
     def _find_frames(
@@ -183,10 +185,7 @@ class Cascade:
                 ErrorKind.UNKNOWN_KEY,
             )
 
-    def admit_batch(self, texts: Sequence[str], rows: Vector, epoch: int) -> None:
-        """Make copies of rows hot, unless they are so many that they would sweep the tier."""
-        if rows.nbytes * _ADMITTED_SHARE > self._hot_bytes_max:
-            return
+    def _admit_batch(self, texts: Sequence[str], rows: Vector, epoch: int) -> None:
         for text, row in zip(texts, rows, strict=True):
             self._admit_copy(text, row, epoch)
         self._put_away()
