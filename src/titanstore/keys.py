@@ -15,7 +15,7 @@ from titanstore.errors import ErrorKind, InvalidInputError
 
 KEY_BYTES_MAX = 480  # LMDB's own limit is 511 bytes a key
 # Equal ones cost a second look: at 10^7 keys 1 in 400 has a twin. Two bytes more would keep them
-# apart and cost 2.7 bytes a key in the catalog (reports/decisions/0001).
+# apart and cost 5 bytes a key and more in the catalog (reports/decisions/0001).
 FINGERPRINT_BYTES = 4
 _DIGEST_CHARACTERS = 32
 
