@@ -1,6 +1,6 @@
 """titanstore: a bit-exact, compressed, tiered store for text embeddings.
 
-Importing it loads numpy and nothing else: no I/O, no thread, no optional package.
+Importing it loads numpy and numkong: no I/O, no thread, no optional package.
 """
 
 from titanstore.check import CheckReport, Problem
@@ -18,8 +18,11 @@ from titanstore.errors import (
     StoreError,
 )
 from titanstore.keys import embedding_key
+from titanstore.rebuild import rebuild_from_lance
 from titanstore.stats import Maintenance, StoreStats
 from titanstore.store import EmbeddingStore
+from titanstore.types import Difference, Hit, Version
+from titanstore.versions.view import VersionView
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,8 +30,10 @@ __all__ = [
     "CheckReport",
     "ClosedError",
     "CorruptionError",
+    "Difference",
     "EmbeddingStore",
     "ErrorKind",
+    "Hit",
     "InvalidInputError",
     "Maintenance",
     "NewerFormatError",
@@ -39,6 +44,9 @@ __all__ = [
     "StoreConfig",
     "StoreError",
     "StoreStats",
+    "Version",
+    "VersionView",
     "embedding_key",
     "load_config",
+    "rebuild_from_lance",
 ]

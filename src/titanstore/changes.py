@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from titanstore.catalog.catalog import Catalog, CatalogView, CatalogWriter, MapIsFullError
+from titanstore.catalog.catalog import Catalog, MapIsFullError
 from titanstore.catalog.layout import SegmentState, runs_of
+from titanstore.catalog.lookups import Lookups
+from titanstore.catalog.views import CatalogView, CatalogWriter
 from titanstore.codec.base import Vector
 from titanstore.codec.choose import RAW, decode_frame, encode_frame
 from titanstore.codec.frame import parse_header
 from titanstore.config import StoreConfig
 from titanstore.errors import CorruptionError, ErrorKind, InvalidInputError
 from titanstore.keys import StoredKey, stored_key
-from titanstore.segments.layout import SEGMENT_HEADER_BYTES, Address, Record
+from titanstore.segments.layout import NO_ROW, SEGMENT_HEADER_BYTES, Address, Record
+from titanstore.segments.plane import plane_rows
+from titanstore.segments.planes import RowAddress
 from titanstore.segments.reader import SegmentReader
 from titanstore.segments.writer import NewRecord, Placed, SegmentWriter
 from titanstore.tiers.cold import document_records, match_record
@@ -36,6 +40,7 @@ class Outcome(NamedTuple):
     replaced: int = 0  # keys that had another value
     deleted: int = 0  # keys that are gone
     stale: tuple[str, ...] = ()  # keys whose earlier value every tier must forget
+    retired: tuple[RowAddress, ...] = ()  # rows to be unmarked once this is committed
 
 
 class _Entry(NamedTuple):
@@ -88,6 +93,7 @@ class Changes:
         self._catalog = catalog
         self._reader = reader
         self._writer = writer
+        self._retired: list[RowAddress] = []  # of the change under way
         self._announce = announce  # told the fingerprints of new keys before they can be seen
 
     def put(self, vectors: dict[StoredKey, Vector], document: str | None) -> Outcome:
@@ -104,7 +110,11 @@ class Changes:
         return self._in_transaction(lambda view: self._delete(view, wanted))
 
     def _in_transaction(self, change: Callable[[CatalogWriter], Outcome]) -> Outcome:
-        return in_transaction(self._catalog, change)
+        def begin_and_change(view: CatalogWriter) -> Outcome:
+            self._retired.clear()
+            return change(view)
+
+        return in_transaction(self._catalog, begin_and_change)
 
     # -- storing ---------------------------------------------------------------------------
 
@@ -140,6 +150,7 @@ class Changes:
             replaced=replaced,
             deleted=len(stale) - replaced,
             stale=tuple(stale),
+            retired=tuple(self._retired),
         )
 
     def _document(self, view: CatalogWriter, name: str, *, is_wanted: bool) -> tuple[int, _Members]:
@@ -174,13 +185,19 @@ class Changes:
     ) -> dict[StoredKey, Placed]:
         if not entries:
             return {}
-        records = []
-        for key, vector, current, _ in entries:
-            frame = encode_frame(vector, compress=self._config.compression)
-            is_raw = parse_header(frame).codec_id == RAW.codec_id
-            owner = number or (current.document if current is not None else 0)
-            records.append(NewRecord(key, owner, frame, is_raw))
-        return append_records(view, self._writer, records)
+        records = new_records(
+            [
+                (key, number or (current.document if current is not None else 0), vector)
+                for key, vector, current, _ in entries
+            ],
+            self._config,
+        )
+        if not self._config.search:
+            view.set_all_have_rows(is_so=False)
+        elif not view.entry_count():
+            view.set_all_have_rows(is_so=True)
+        places = append_records(view, self._writer, records)
+        return {record.key: place for record, place in zip(records, places, strict=True)}
 
     def _repoint(
         self,
@@ -197,7 +214,7 @@ class Changes:
             if current is None or at is None:
                 continue
             view.remove(key.fingerprint(), at)
-            bury(view, at.segment, current.end - current.offset)
+            self._bury(view, key, current, at)
             stale.append(key.text)
             owners = documents_of(view, key, current)
             for owner in owners - {number}:
@@ -277,15 +294,48 @@ class Changes:
                 view.set_document(number, document[0], runs_of(left))
         for key, record, at in found:
             self._remove(view, key, record, at)
-        return Outcome(deleted=len(found), stale=tuple(key.text for key, _, _ in found))
+        return Outcome(
+            deleted=len(found),
+            stale=tuple(key.text for key, _, _ in found),
+            retired=tuple(self._retired),
+        )
 
     def _remove(self, view: CatalogWriter, key: StoredKey, record: Record, at: Address) -> None:
         view.remove(key.fingerprint(), at)
         view.set_owners(key.tagged, frozenset())
-        bury(view, at.segment, record.end - record.offset)
+        self._bury(view, key, record, at)
+
+    def _bury(self, view: CatalogWriter, key: StoredKey, record: Record, at: Address) -> None:
+        bury(view, key.fingerprint(), at, record.end - record.offset)
+        if record.row != NO_ROW:
+            self._retired.append(row_address(at, record))
 
 
-def documents_of(view: CatalogView, key: StoredKey, record: Record) -> frozenset[int]:
+def new_records(
+    vectors: Sequence[tuple[StoredKey, int, Vector]], config: StoreConfig
+) -> list[NewRecord]:
+    """What is appended under these settings for keys, numbers of documents, and vectors."""
+    records: list[NewRecord] = []
+    places: dict[int, list[int]] = {}  # by dimension
+    for place, (key, document, vector) in enumerate(vectors):
+        frame = encode_frame(vector, compress=config.compression, with_codes=config.search)
+        is_raw = parse_header(frame).codec_id == RAW.codec_id
+        records.append(NewRecord(key, document, frame, is_raw))
+        places.setdefault(vector.size, []).append(place)
+    if config.search:
+        for some in places.values():
+            rows = plane_rows([vectors[at][2] for at in some], [records[at].frame for at in some])
+            for at, row in zip(some, rows, strict=True):
+                records[at] = records[at]._replace(plane_row=row)
+    return records
+
+
+def row_address(at: Address, record: Record) -> RowAddress:
+    """Where the row of a record that has one lies."""
+    return RowAddress(at.segment, record.header.dimension, record.row)
+
+
+def documents_of(view: Lookups, key: StoredKey, record: Record) -> frozenset[int]:
     """Numbers of the documents that hold a key: the listed ones, else the one of its record."""
     listed = view.owners(key.tagged)
     if listed is not None:
@@ -304,24 +354,25 @@ def in_transaction(catalog: Catalog, change: Callable[[CatalogWriter], _Result])
             catalog.grow()
 
 
-def bury(view: CatalogWriter, segment: int, size: int) -> None:
-    """Count the bytes of a record that is no longer current."""
+def bury(view: CatalogWriter, fingerprint: bytes, address: Address, size: int) -> None:
+    """Count the bytes of a record that is no longer current, unless a version needs it."""
+    if not view.is_needed(fingerprint, address):
+        count_dead(view, address.segment, size)
+
+
+def count_dead(view: CatalogWriter, segment: int, size: int) -> None:
+    """Count the bytes of a record that nothing leads to any more."""
     state = view.segment(segment)
     if state is not None:
         view.set_segment(segment, SegmentState(state.end, state.dead_bytes + size))
 
 
 def append_records(
-    view: CatalogWriter,
-    writer: SegmentWriter,
-    records: Sequence[NewRecord],
-    last: Address | None = None,
-) -> dict[StoredKey, Placed]:
-    """Append records durably and tell the catalog the new ends; addresses by key."""
-    committed = view.last_end()
-    assert last is None or last.segment == committed.segment, "a later segment has records"
-    places, ends = writer.append(records, committed if last is None else last)
+    view: CatalogWriter, writer: SegmentWriter, records: Sequence[NewRecord]
+) -> list[Placed]:
+    """Append records durably and tell the catalog the new ends; where each lies, in order."""
+    places, ends = writer.append(records, view.last_end())
     for number, end in ends.items():
         state = view.segment(number) or SegmentState(SEGMENT_HEADER_BYTES, 0)
         view.set_segment(number, SegmentState(end, state.dead_bytes))
-    return {record.key: place for record, place in zip(records, places, strict=True)}
+    return places

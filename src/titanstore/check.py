@@ -1,18 +1,24 @@
-"""The integrity walk: every entry, record, frame, document and segment of a store."""
+"""The integrity walk: every entry, record, frame, document, segment and version of a store."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from titanstore.catalog.catalog import Catalog
 from titanstore.changes import documents_of
+from titanstore.codec.base import Vector
 from titanstore.codec.choose import decode_frame
 from titanstore.errors import CorruptionError, ErrorKind, StoreError
-from titanstore.segments.layout import Address
+from titanstore.segments.layout import NO_ROW, Address, Record
+from titanstore.segments.marks import CURRENT, UNSEARCHABLE, MarkArray
+from titanstore.segments.plane import is_row_of
+from titanstore.segments.planes import PlaneId
 from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.bloom import BloomFilter
 from titanstore.tiers.cold import document_records
+from titanstore.versions.audit import audit
 
 _PAGE_ENTRIES = 5_000  # entries a read transaction: a long one would hold back LMDB's pages
 
@@ -51,13 +57,18 @@ class StoreCheck:
         self._reader = reader
         self._bloom = bloom
         self._problems: list[Problem] = []
+        self._marks: dict[PlaneId, MarkArray] = {}
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> CheckReport:
         """Read everything once; `progress(done, total)` is called every few thousand vectors."""
+        segments = self._walk(self._check_segments, "segments")
+        vectors = self._walk(lambda: self._check_entries(progress), "entries")
+        documents = self._walk(self._check_documents, "documents")
+        self._walk(self._check_versions, "versions")
         return CheckReport(
-            segments=self._walk(self._check_segments, "segments"),
-            vectors=self._walk(lambda: self._check_entries(progress), "entries"),
-            documents=self._walk(self._check_documents, "documents"),
+            segments=segments,
+            vectors=vectors,
+            documents=documents,
             problems=tuple(self._problems),
         )
 
@@ -115,11 +126,42 @@ class StoreCheck:
                     "BLOOM is damaged, the key would not be found: remove the file",
                     ErrorKind.BAD_BLOOM,
                 )
-            decode_frame(record.frame)
+            self._check_row(address, record, decode_frame(record.frame))
         except StoreError as error:
             # a writer may have replaced or moved the record since the page was read
             if address in self._catalog.lookup(fingerprint):
                 self._note(error, place)
+
+    def _check_row(self, address: Address, record: Record, vector: Vector) -> None:
+        """The row of a current record: what search believes of the vector must be so."""
+        if record.row == NO_ROW:
+            return
+        planes, dimension = self._reader.planes, record.header.dimension
+        plane = planes.plane(address.segment, dimension, record.row + 1)
+        row = plane.row(record.row)
+        is_its_own = int(plane.rows["offset"][record.row]) == address.offset
+        if row is None or not is_its_own or not is_row_of(row, vector):
+            raise CorruptionError(
+                f"row {record.row} of its plane is damaged, search may pass over it: delete the "
+                "key and put it again",
+                ErrorKind.BAD_PLANE,
+            )
+        wanted = UNSEARCHABLE if math.isnan(row.scale) else CURRENT
+        if not self._is_marked(address.segment, dimension, record.row, wanted):
+            raise CorruptionError(
+                f"row {record.row} of its plane is not marked: search passes over it, remove the "
+                "marks files while no process has the store open",
+                ErrorKind.BAD_PLANE,
+            )
+
+    def _is_marked(self, segment: int, dimension: int, row: int, wanted: int) -> bool:
+        known = self._marks.get((segment, dimension))
+        if known is None or len(known) <= row or known[row] != wanted:
+            known = self._reader.planes.marks(segment, dimension, row + 1)
+            if known is None:
+                return True  # search asks the catalog instead
+            self._marks[segment, dimension] = known
+        return bool(known[row] == wanted)
 
     def _check_documents(self) -> int:
         with self._catalog.reading() as view:
@@ -134,6 +176,11 @@ class StoreCheck:
                 except StoreError as error:
                     self._note(error, f"document {name!r}")
         return len(documents)
+
+    def _check_versions(self) -> int:
+        for error, place in audit(self._catalog, self._reader):
+            self._note(error, place)
+        return 0
 
     def _check_document(self, number: int) -> None:
         with self._catalog.reading() as view:

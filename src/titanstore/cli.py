@@ -1,8 +1,9 @@
-"""The command `titanstore`: look into a store, check it, tidy it."""
+"""The command `titanstore`: look into a store, check it, tidy it, keep its versions."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -12,7 +13,9 @@ import click
 
 from titanstore.config import load_config
 from titanstore.errors import CorruptionError, StoreError
+from titanstore.rebuild import rebuild_from_lance
 from titanstore.store import EmbeddingStore
+from titanstore.types import Version
 
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 
@@ -95,4 +98,127 @@ def maintain(path: Path) -> None:
     """
     with _opened(path, read_only=False) as store:
         done = store.maintain()
-    click.echo(f"removed {done.segments_removed} segment files, freed {done.bytes_freed} bytes")
+    click.echo(
+        f"removed {done.segments_removed} segment files, freed {done.bytes_freed} bytes, "
+        f"dropped {done.versions_dropped} versions"
+    )
+    if done.lance_rows:
+        click.echo(f"wrote {done.lance_rows} rows to LanceDB")
+    if done.lance_trouble is not None:
+        click.echo(f"LanceDB: {done.lance_trouble}; search goes on without it", err=True)
+
+
+@main.command()
+@_PATH
+@click.option(
+    "--from-lance",
+    "lance_folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder `lance` of a store, or a copy of it.",
+)
+def rebuild(path: Path, lance_folder: Path) -> None:
+    """Make a new store at PATH out of Lance tables, bit for bit.
+
+    It has what the tables had taken up; versions are not in them.
+    """
+    shown = (
+        (lambda count: click.echo(f"\r{count} vectors", nl=False, err=True))
+        if (sys.stderr.isatty())
+        else None
+    )
+    try:
+        count = rebuild_from_lance(path, lance_folder, load_config(), progress=shown)
+    except StoreError as error:
+        refusal = Damage if isinstance(error, CorruptionError) else Refusal
+        raise refusal(f"{error} [{error.kind}]") from error
+    click.echo(f"{count} vectors")
+
+
+@main.command()
+@_PATH
+def versions(path: Path) -> None:
+    """List the versions of the store at PATH, oldest first.
+
+    Works while another process writes.
+    """
+    with _opened(path, read_only=True) as store:
+        listed = store.versions()
+    if not listed:
+        click.echo("no versions")
+    for version in listed:
+        click.echo(_described(version))
+
+
+def _described(version: Version) -> str:
+    names = [] if version.label is None else [repr(version.label)]
+    names += [f"tag {tag!r}" for tag in version.tags]
+    taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(version.created_s))
+    held = f"{version.vectors} vectors, {version.documents} documents"
+    return "  ".join([f"{version.number:>6}  {taken}  {version.origin}", held, *names])
+
+
+@main.command()
+@_PATH
+@click.option("--label", help="A name for it; several versions may have the same one.")
+def snapshot(path: Path, label: str | None) -> None:
+    """Make the present state of the store at PATH a version."""
+    with _opened(path, read_only=False) as store:
+        version = store.snapshot(label)
+    click.echo(_described(version))
+
+
+@main.command()
+@_PATH
+@click.argument("version")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rollback(path: Path, version: str, yes: bool) -> None:
+    """Make VERSION (number, tag or label) the present state of the store at PATH again.
+
+    Nothing is destroyed: a version of the state that this ends is taken first.
+    """
+    with _opened(path, read_only=False) as store:
+        goal = store.at(version).version
+        if not yes:
+            found = store.diff(goal)
+            click.echo(_described(goal))
+            click.echo(
+                f"takes back: {len(found.added)} added, {len(found.replaced)} replaced, "
+                f"{len(found.removed)} removed vectors; "
+                f"{len(found.documents_changed)} documents changed"
+            )
+            if not _is_confirmed("go back to it?"):
+                raise Refusal("the store was left as it was")
+        made = store.rollback(goal)
+    click.echo(_described(made))
+
+
+def _is_confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question)
+    except click.Abort:  # nobody there to answer
+        return False
+
+
+@main.command()
+@_PATH
+@click.argument("a")
+@click.argument("b", required=False)
+def diff(path: Path, a: str, b: str | None) -> None:
+    """List what makes version A of the store at PATH version B, or the present state.
+
+    A line each: + added, ~ replaced, - removed vectors by key, and D documents changed. Works while
+    another process writes.
+    """
+    with _opened(path, read_only=True) as store:
+        found = store.diff(a, b)
+    for sign, names in (
+        ("+", found.added),
+        ("~", found.replaced),
+        ("-", found.removed),
+        ("D", found.documents_changed),
+    ):
+        for name in names:
+            click.echo(f"{sign} {name if name.isprintable() else repr(name)}")
+    if not found:
+        click.echo("no difference")

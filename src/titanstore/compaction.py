@@ -1,8 +1,8 @@
-"""Giving back the space of records that are no longer current.
+"""Giving back the space of records that neither the present nor a version needs.
 
-Live records of a segment are appended again and the catalog is led to them, a few megabytes a
-transaction; then the file goes. At every moment each key leads to a whole record, so a crash in
-between costs nothing but the space of copies made so far.
+Live records of a segment are appended again and catalog and versions are led to them, a few
+megabytes a transaction; then the file goes. At every moment each key leads to a whole record, so a
+crash in between costs nothing but the space of copies made so far.
 """
 
 from __future__ import annotations
@@ -11,24 +11,35 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from titanstore.catalog.catalog import Catalog, CatalogWriter
+from titanstore.catalog.catalog import Catalog
 from titanstore.catalog.layout import SegmentState, runs_of
-from titanstore.changes import append_records, bury, documents_of, in_transaction
-from titanstore.codec.choose import RAW
-from titanstore.codec.frame import checked_body, parse_header
+from titanstore.catalog.views import CatalogWriter
+from titanstore.changes import (
+    append_records,
+    count_dead,
+    documents_of,
+    in_transaction,
+    new_records,
+)
+from titanstore.codec.choose import RAW, decode_frame
+from titanstore.codec.frame import checked_body
+from titanstore.config import StoreConfig
 from titanstore.errors import CorruptionError
 from titanstore.keys import StoredKey
 from titanstore.segments.disk import storage_error
 from titanstore.segments.layout import (
-    SEGMENT_BYTES_LIMIT,
+    NO_ROW,
     SEGMENT_HEADER_BYTES,
     Address,
     Record,
     records,
 )
+from titanstore.segments.plane import plane_row
+from titanstore.segments.planes import plane_ids
 from titanstore.segments.reader import SegmentReader, segment_path
 from titanstore.segments.writer import NewRecord, Placed, SegmentWriter
 from titanstore.tiers.cold import document_records
+from titanstore.versions.relocation import held_offsets, lead_history
 
 _BATCH_BYTES = 4_000_000
 
@@ -42,14 +53,16 @@ class Compaction:
         catalog: Catalog,
         reader: SegmentReader,
         writer: SegmentWriter,
+        config: StoreConfig,
     ) -> None:
+        self._config = config
         self._folder = folder
         self._catalog = catalog
         self._reader = reader
         self._writer = writer
 
     def run(self, dead_share: float) -> tuple[int, int]:
-        """Compact each segment of which more than `dead_share` is dead.
+        """Compact each segment of which more than `dead_share` is dead, or search sees not all.
 
         Returns
         -------
@@ -60,6 +73,7 @@ class Compaction:
         before = self._file_bytes()
         with self._catalog.reading() as view:
             states = view.segments()
+            is_complete = not self._config.search or view.all_have_rows()
         removed = self._remove_orphans(set(states))
         for number in states:
             with self._catalog.reading() as view:
@@ -67,35 +81,57 @@ class Compaction:
                 state, last = view.segment(number), view.last_end().segment
             assert state is not None
             size = state.end - SEGMENT_HEADER_BYTES
-            if size and state.dead_bytes > dead_share * size:
+            is_worth_it = state.dead_bytes > dead_share * size
+            if size and (is_worth_it or not (is_complete or self._all_have_rows(number))):
                 try:
                     removed += self._compact(number, state.end, is_last=number == last)
                 except CorruptionError:
                     continue  # it stays as it is, for `check` to list; the others can be done
+        if not is_complete and all(self._all_have_rows(number) for number in self._numbers()):
+            in_transaction(self._catalog, lambda view: view.set_all_have_rows(is_so=True))
         return removed, before - self._file_bytes()
 
+    def _numbers(self) -> list[int]:
+        with self._catalog.reading() as view:
+            return list(view.segments())
+
+    def _all_have_rows(self, number: int) -> bool:
+        """Has each current record of a segment a row in one of its planes?"""
+        with self._catalog.reading() as view:
+            offsets = view.offsets(number)
+        try:
+            return not self._reader.without_rows(number, offsets).size
+        except CorruptionError:
+            return False  # it is `check` that lists it
+
     def _file_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self._folder.glob("*.seg"))
+        return sum(path.stat().st_size for path in self._folder.iterdir())
 
     def _remove_orphans(self, known: set[int]) -> int:
         """Files that a crash left behind after their records had moved."""
         orphans = [path for path in self._folder.glob("*.seg") if int(path.stem) not in known]
+        # planes of a segment still to be begun stay: readers may have mapped them
+        for number in {key[0] for key in plane_ids(self._folder)} - known:
+            if number < max(known, default=0):
+                self._writer.planes.remove(number)
         for path in orphans:
             path.unlink()
         return len(orphans)
 
     def _compact(self, number: int, end: int, *, is_last: bool) -> int:
-        is_first_batch = True
-        for batch in self._batches(number, end):
-            # the last segment is the one appended to: its records move on to a new one
-            force = Address(number, SEGMENT_BYTES_LIMIT) if is_last and is_first_batch else None
-            in_transaction(self._catalog, partial(self._move, number, batch, force))
-            is_first_batch = False
-        if is_last and is_first_batch:
+        with self._catalog.reading() as view:
+            current = {address.offset for address in view.addresses() if address.segment == number}
+            held = held_offsets(view, number)
+        if is_last:  # its records move on to a new one
+            self._writer.full.add(number)
+        for batch in self._batches(number, end, current | held):
+            in_transaction(self._catalog, partial(self._move, number, batch, current))
+        if is_last and not current | held:
             # nothing lives in it, but numbers are never used twice: an empty one follows it
             in_transaction(self._catalog, partial(self._begin_after, number))
         in_transaction(self._catalog, lambda view: view.set_segment(number, None))
         self._reader.forget(number)
+        self._writer.planes.remove(number)
         try:
             segment_path(self._folder, number).unlink()
         except OSError as error:
@@ -106,12 +142,10 @@ class Compaction:
         end = self._writer.begin(number + 1)
         view.set_segment(number + 1, SegmentState(end, 0))
 
-    def _batches(self, number: int, end: int) -> Iterator[list[Record]]:
-        """Live records of a segment, some megabytes at a time."""
+    def _batches(self, number: int, end: int, live: set[int]) -> Iterator[list[Record]]:
+        """Records of a segment that begin at these offsets, some megabytes at a time."""
         batch: list[Record] = []
         size = 0
-        with self._catalog.reading() as view:
-            live = {address.offset for address in view.addresses() if address.segment == number}
         for record in records(self._reader.view(number, end)[:end], SEGMENT_HEADER_BYTES, end):
             if record.offset not in live:
                 continue
@@ -123,24 +157,46 @@ class Compaction:
         if batch:
             yield batch
 
+    def _copy_of(self, number: int, record: Record) -> NewRecord:
+        """What is appended for a record that moves: the same bytes, where the settings agree."""
+        record = self._reader.whole(number, record)
+        header = record.header
+        checked_body(record.frame, header)  # never copy damage under a new address
+        has_row = record.row != NO_ROW
+        if has_row != self._config.search:
+            vector = decode_frame(record.frame)
+            return new_records([(record.key, record.document, vector)], self._config)[0]
+        row = None
+        if has_row:
+            plane = self._reader.planes.plane(number, header.dimension, record.row + 1)
+            row = plane.row(record.row)
+            if row is None:  # only what is derived is damaged
+                row = plane_row(decode_frame(record.frame), record.frame)
+        is_raw = header.codec_id == RAW.codec_id
+        return NewRecord(record.key, record.document, bytes(record.frame), is_raw, row)
+
     def _move(
-        self, number: int, batch: list[Record], last: Address | None, view: CatalogWriter
+        self,
+        number: int,
+        batch: list[Record],
+        current: set[int],
+        view: CatalogWriter,
     ) -> None:
-        fresh = []
-        for record in batch:
-            header = parse_header(record.frame)
-            checked_body(record.frame, header)  # never copy damage under a new address
-            is_raw = header.codec_id == RAW.codec_id
-            fresh.append(NewRecord(record.key, record.document, bytes(record.frame), is_raw))
-        placed = append_records(view, self._writer, fresh, last)
+        if not self._config.search:
+            view.set_all_have_rows(is_so=False)
+        fresh = [
+            self._copy_of(number, record)._replace(is_current=record.offset in current)
+            for record in batch
+        ]
+        placed = append_records(view, self._writer, fresh)
         moved: dict[int, dict[StoredKey, Placed]] = {}
-        for record in batch:
-            fingerprint = record.key.fingerprint()
-            view.add(fingerprint, placed[record.key].address)
-            view.remove(fingerprint, Address(number, record.offset))
-            bury(view, number, record.end - record.offset)
+        for record, place in zip(batch, placed, strict=True):
+            count_dead(view, number, record.end - record.offset)
+            if record.offset not in current:
+                continue
+            view.move(record.key.fingerprint(), Address(number, record.offset), place.address)
             for owner in documents_of(view, record.key, record):
-                moved.setdefault(owner, {})[record.key] = placed[record.key]
+                moved.setdefault(owner, {})[record.key] = place
         for owner, places in moved.items():
             document = view.document(owner)
             if document is None:
@@ -149,4 +205,6 @@ class Compaction:
                 places.get(record.key, Placed(address, record.end))
                 for address, record in document_records(view, self._reader, owner)
             ]
-            view.set_document(owner, document[0], runs_of(content))
+            view.move_document(owner, document[0], runs_of(content))
+        offsets = (record.offset for record in batch)
+        lead_history(view, self._reader, number, dict(zip(offsets, placed, strict=True)))

@@ -17,6 +17,14 @@ MIB = 2**20
 ENVIRONMENT_PREFIX = "TITANSTORE_"
 Durability = Literal["full", "power_cut_may_lose_store"]
 PolicyName = Literal["probation", "lru"]
+SearchIndex = Literal["auto", "flat", "lance"]
+LanceIndex = Literal["ivf_rq", "ivf_pq", "ivf_flat", "ivf_sq", "hnsw_sq"]
+_CHOICES = {
+    "policy": PolicyName,
+    "durability": Durability,
+    "search_index": SearchIndex,
+    "lance_index": LanceIndex,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,23 @@ class StoreConfig:
         Refuse vectors with NaN or infinity; by default they are stored bit for bit.
     segment_bytes_max
         A segment file is closed when the next record would pass this size.
+    search
+        Keep what `search` needs: codes of every vector, 8 bits a value, which sliced frames do not
+        repeat (reports/decisions/0010). False: smaller by a sixth, and `search` raises.
+    result_cache_entries
+        Results of earlier queries, kept while no change can alter them, 3 kB each for k = 10; 0
+        switches the cache off.
+    search_index
+        "flat" scans all codes and is exact; "lance" asks a LanceDB index and is approximate;
+        "auto" is "flat" below `lance_vectors_min` vectors of a dimension, "lance" from there on.
+    lance_vectors_min
+        See `search_index`; also from where on `maintain` keeps a LanceDB table.
+    lance_index
+        Kind of the LanceDB index: "ivf_rq" (4 bits), "ivf_pq", "ivf_flat", "ivf_sq", "hnsw_sq".
+    lance_cache_bytes
+        Most that LanceDB's session may keep of its index in memory.
+    versions_max
+        How many versions without a tag `maintain` keeps, the newest ones.
     """
 
     memory_bytes_max: int = 1_250_000
@@ -63,19 +88,30 @@ class StoreConfig:
     dimension: int | None = None
     refuse_non_finite: bool = False
     segment_bytes_max: int = 256 * MIB
+    search: bool = True
+    result_cache_entries: int = 32
+    search_index: SearchIndex = "auto"
+    lance_vectors_min: int = 100_000
+    lance_index: LanceIndex = "ivf_rq"
+    lance_cache_bytes: int = 256 * MIB
+    versions_max: int = 64
 
     def __post_init__(self) -> None:
         for name in ("memory_bytes_max", "hot_bytes_max", "warm_bytes_max"):
             value = getattr(self, name)
             if not _is_whole(value) or value < 0:
                 raise _bad(name, value, "a number of bytes, 0 or more")
-        for name in ("prefetch", "compression", "bloom", "refuse_non_finite"):
+        if not _is_whole(self.versions_max) or self.versions_max < 0:
+            raise _bad("versions_max", self.versions_max, "a number of versions, 0 or more")
+        for name in ("prefetch", "compression", "bloom", "refuse_non_finite", "search"):
             if not isinstance(getattr(self, name), bool):
                 raise _bad(name, getattr(self, name), "true or false")
-        if self.policy not in get_args(PolicyName):
-            raise _bad("policy", self.policy, " or ".join(get_args(PolicyName)))
-        if self.durability not in get_args(Durability):
-            raise _bad("durability", self.durability, " or ".join(get_args(Durability)))
+        for name, kind in _CHOICES.items():
+            if getattr(self, name) not in get_args(kind):
+                raise _bad(name, getattr(self, name), " or ".join(get_args(kind)))
+        for name in ("result_cache_entries", "lance_vectors_min", "lance_cache_bytes"):
+            if not _is_whole(getattr(self, name)) or getattr(self, name) < 0:
+                raise _bad(name, getattr(self, name), "a whole number, 0 or more")
         if self.dimension is not None and not (
             _is_whole(self.dimension) and 0 < self.dimension <= DIMENSION_MAX
         ):

@@ -5,9 +5,10 @@
     GENERATION      8 bytes, raised whenever a stored value changed or went; mapped by all
     catalog/        LMDB
     segments/       00001.seg ...
+    lance/          LanceDB's tables, one a dimension, where the store is large enough
     BLOOM           only with the setting `bloom`
 
-FORMAT.md, "Store folder, version 1", is the contract.
+FORMAT.md, "Store folder, versions 1 and 2", is the contract.
 """
 
 from __future__ import annotations
@@ -29,9 +30,19 @@ from titanstore.errors import (
 )
 from titanstore.segments.disk import storage_error, sync_folder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: without versions
+_FORMAT_FIRST = 1  # of a new store, so that an older release can use it until it has a version
 _HEADER, _LOCK, _GENERATION = "STORE", "LOCK", "GENERATION"
-_PARTS = {_LOCK, _GENERATION, "catalog", "segments", "BLOOM", "BLOOM.new", f"{_HEADER}.new"}
+_PARTS = {
+    _LOCK,
+    _GENERATION,
+    "catalog",
+    "segments",
+    "lance",
+    "BLOOM",
+    "BLOOM.new",
+    f"{_HEADER}.new",
+}
 _ID_BYTES = 16
 
 
@@ -58,9 +69,28 @@ class StoreFolder:
         return self.path / "BLOOM"
 
     @property
+    def lance(self) -> Path:
+        """Folder of the Lance tables."""
+        return self.path / "lance"
+
+    @property
     def generation(self) -> Path:
         """File of the generation counter."""
         return self.path / _GENERATION
+
+    def raise_format(self) -> None:
+        """Keep releases that know no versions from writing: they would log no change.
+
+        Only the holder of the writer's lock may call it. It is done, durably, or was never begun.
+        """
+        if _read_header(self.path) is None:
+            raise CorruptionError(
+                f"{self.path / _HEADER} is missing: restore it", ErrorKind.NOT_A_STORE
+            )
+        try:
+            _write_header(self.path, FORMAT_VERSION, self.store_id)
+        except OSError as error:
+            raise storage_error(error, f"writing {_HEADER}") from error
 
 
 class WriterLock:
@@ -225,19 +255,23 @@ def _refuse_lost_catalog(path: Path) -> None:
 def _create(path: Path) -> bytes:
     """Make the parts, then the header: a folder with a header is complete."""
     store_id = secrets.token_bytes(_ID_BYTES)
-    header = json.dumps({"format": FORMAT_VERSION, "store_id": store_id.hex()})
     try:
         for name in ("catalog", "segments"):
             (path / name).mkdir(exist_ok=True)
         _write_durably(path / _GENERATION, bytes(8))
-        fresh = path / f"{_HEADER}.new"
-        _write_durably(fresh, header.encode())
-        fresh.rename(path / _HEADER)
-        sync_folder(path)
+        _write_header(path, _FORMAT_FIRST, store_id)
         sync_folder(path.absolute().parent)  # or a power cut takes the whole folder
     except OSError as error:
         raise storage_error(error, f"making a store at {path}") from error
     return store_id
+
+
+def _write_header(path: Path, version: int, store_id: bytes) -> None:
+    header = json.dumps({"format": version, "store_id": store_id.hex()})
+    fresh = path / f"{_HEADER}.new"
+    _write_durably(fresh, header.encode())
+    fresh.rename(path / _HEADER)
+    sync_folder(path)
 
 
 def _write_durably(path: Path, content: bytes) -> None:

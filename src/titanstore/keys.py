@@ -43,6 +43,11 @@ class StoredKey(NamedTuple):
         ).digest()
 
 
+def untagged_key(tagged: bytes) -> StoredKey:
+    """Inverse of `StoredKey.tagged`."""
+    return StoredKey(tagged[:1] == b"d", tagged[1:])
+
+
 def embedding_key(model: str, text: str, options: Mapping[str, object] | None = None) -> str:
     """The key of an embedding: BLAKE2b-128 over a canonical form of all that determines it.
 

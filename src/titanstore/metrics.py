@@ -32,6 +32,11 @@ class Counters:
     unchanged: int = 0  # writes that found the same bits in place
     replaced: int = 0
     deleted: int = 0
+    searches: int = 0  # queries
+    result_hits: int = 0  # of them, those that the result cache answered
+    lance_searches: int = 0  # queries for which LanceDB chose candidates
+    lance_unavailable: int = 0  # searches that went without a Lance table that was wanted
+    search_retries: int = 0  # scans done again, since a value changed meanwhile
 
     def snapshot(self) -> dict[str, int]:
         """All counters by name."""

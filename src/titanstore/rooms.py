@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
 from titanstore.catalog.catalog import Catalog
-from titanstore.changes import Changes
+from titanstore.catalog.views import CatalogWriter
+from titanstore.changes import Changes, row_address
 from titanstore.compaction import Compaction
 from titanstore.config import StoreConfig
+from titanstore.errors import StoreError
 from titanstore.folder import StoreFolder
 from titanstore.metrics import Counters
+from titanstore.search.mirror import LanceMirror, note_trouble
+from titanstore.segments.layout import NO_ROW, SEGMENT_VERSION, Address
+from titanstore.segments.planes import PlaneWriter, RowAddress
 from titanstore.segments.reader import SegmentReader
 from titanstore.segments.recovery import cut_tail
 from titanstore.segments.writer import SegmentWriter
+from titanstore.stats import Maintenance, StoreStats
 from titanstore.tiers.bloom import BloomFilter
 from titanstore.tiers.cascade import Cascade
 from titanstore.tiers.cold import ColdTier
+from titanstore.versions.versions import Versions
 
 
 class Rooms:
@@ -23,7 +36,7 @@ class Rooms:
     ----------
     bloom
         None where the setting is off, or a reader finds no filter that can be believed.
-    changes
+    changes, versions
         None where the store is open for reading.
     """
 
@@ -38,6 +51,7 @@ class Rooms:
             self.reader = SegmentReader(folder.segments, folder.store_id)
             self.bloom: BloomFilter | None = None
             self.changes: Changes | None = None
+            self.versions: Versions | None = None
             self._writer: SegmentWriter | None = None
             if not read_only:
                 self._prepare_writing(durable)
@@ -46,6 +60,9 @@ class Rooms:
         except BaseException:
             self.catalog.close()
             raise
+        self.mirror = LanceMirror(
+            folder.lance, config, self.catalog, self.reader, counters, read_only=read_only
+        )
         cold = ColdTier(self.catalog, self.reader, counters, self.bloom)
         self.cascade = Cascade(config, cold, counters)
 
@@ -56,9 +73,23 @@ class Rooms:
         cut_tail(folder.segments, last)
         if last.segment:  # never append to a file of another store
             self.reader.view(last.segment, last.offset)
-        self._writer = SegmentWriter(
-            folder.segments, folder.store_id, durable=durable, bytes_max=config.segment_bytes_max
+        planes = PlaneWriter(
+            folder.segments,
+            folder.store_id,
+            durable=durable,
+            current_offsets=self._current_offsets,
         )
+        planes.make_sure_of_marks()
+        planes.take_back_all(last)
+        self._writer = SegmentWriter(
+            folder.segments,
+            folder.store_id,
+            planes,
+            durable=durable,
+            bytes_max=config.segment_bytes_max,
+        )
+        if last.segment and self.reader.version(last.segment) < SEGMENT_VERSION:
+            self._writer.full.add(last.segment)  # what reads it as such knows no rows
         if config.bloom:
             self.bloom = BloomFilter.open(folder.bloom, folder.store_id, read_only=False)
             if self.bloom is None or self.bloom.is_full:
@@ -66,6 +97,13 @@ class Rooms:
         else:
             BloomFilter.discard(folder.bloom)  # it would miss the keys written from now on
         self.changes = Changes(config, self.catalog, self.reader, self._writer, self._announce)
+        self.versions = Versions(
+            self.catalog,
+            self.reader,
+            announce=self._announce,
+            on_revive=self._revive,
+            on_first=folder.raise_format,
+        )
 
     def _rebuild_bloom(self) -> None:
         folder = self._folder
@@ -74,6 +112,28 @@ class Rooms:
             self.bloom = BloomFilter.build(
                 folder.bloom, folder.store_id, view.fingerprints(), view.entry_count()
             )
+
+    def _current_offsets(self, segment: int) -> NDArray[np.uint32]:
+        with self.catalog.reading() as view:
+            return view.offsets(segment)
+
+    def _revive(self, view: CatalogWriter, addresses: Sequence[Address]) -> None:
+        """Mark the rows of records that become current again; before the commit."""
+        assert self._writer is not None
+        self.mirror.rolled_back()
+        records = [(address, self.reader.record(address)) for address in addresses]
+        if any(record.row == NO_ROW for _, record in records):
+            view.set_all_have_rows(is_so=False)
+        self._writer.planes.revive(
+            [row_address(at, record) for at, record in records if record.row != NO_ROW]
+        )
+
+    def retire(self, rows: Sequence[RowAddress]) -> None:
+        """Unmark the rows of records that are no longer current; after the commit."""
+        assert self._writer is not None
+        # it was committed: a row that stays marked is found out whenever it comes up
+        with suppress(StoreError):
+            self._writer.planes.retire(rows)
 
     def _announce(self, fingerprints: list[bytes]) -> None:
         """Tell the filter of keys that are about to become visible."""
@@ -84,15 +144,61 @@ class Rooms:
             self.cascade.cold.bloom = self.bloom
         self.bloom.add(fingerprints)
 
-    def compact(self, *, dead_share: float) -> tuple[int, int]:
-        """`Compaction.run` on these rooms; only under the store's write lock."""
+    def maintain(
+        self, changed: Callable[[], object], progress: Callable[[int], None] | None
+    ) -> Maintenance:
+        """What `EmbeddingStore.maintain` does; only under the store's write lock.
+
+        `changed` tells every process that files are gone.
+        """
         assert self._writer is not None
-        compaction = Compaction(self._folder.segments, self.catalog, self.reader, self._writer)
-        return compaction.run(dead_share)
+        assert self.versions is not None
+        dropped = self.versions.drop(self._config.versions_max)
+        compaction = Compaction(
+            self._folder.segments, self.catalog, self.reader, self._writer, self._config
+        )
+        removed, freed = compaction.run(dead_share=0.5)
+        if removed:
+            changed()  # whoever maps a removed file keeps its space: let go
+        rows, trouble = (
+            note_trouble(self.mirror, lambda: self.mirror.sync(progress))
+            if self._config.search
+            else (0, None)
+        )
+        return Maintenance(
+            segments_removed=removed,
+            bytes_freed=freed,
+            versions_dropped=dropped,
+            lance_rows=rows,
+            lance_trouble=trouble,
+        )
+
+    def stats(self) -> StoreStats:
+        """Sizes and counters at this moment."""
+        with self.catalog.reading() as view:
+            states = view.segments()
+            vectors, documents = view.entry_count(), view.document_count()
+        hot, warm = self.cascade.hot, self.cascade.warm
+        return StoreStats(
+            vectors=vectors,
+            documents=documents,
+            segments=len(states),
+            segment_bytes=sum(state.end for state in states.values()),
+            dead_bytes=sum(state.dead_bytes for state in states.values()),
+            plane_bytes=self.reader.planes.file_bytes(),
+            catalog_bytes=self.catalog.file_bytes(),
+            hot_rows=len(hot),
+            hot_bytes=hot.nbytes,
+            warm_frames=len(warm),
+            warm_bytes=warm.nbytes,
+            lance_bytes=self.mirror.file_bytes(),
+            lance_trouble=self.mirror.trouble,
+            counters=self.cascade.counters.snapshot(),
+        )
 
     def stop_writing(self) -> None:
         """Give up the file appended to; what a forked child does first."""
-        self.changes = None
+        self.changes = self.versions = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -100,6 +206,7 @@ class Rooms:
     def close(self, *, is_own: bool) -> None:
         """Give everything back. `is_own` is false in a forked child that never used them."""
         if is_own:
+            self.mirror.close()
             self.cascade.close()
             self.reader.close()
             if self.bloom is not None and self._writer is not None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from titanstore.changes import Changes, Outcome, checked_document, distinct
+from titanstore.aio import AsyncStore
+from titanstore.catalog.catalog import Catalog
+from titanstore.changes import Changes, Outcome, checked_document
 from titanstore.check import CheckReport, StoreCheck
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
@@ -21,10 +24,17 @@ from titanstore.folder import Generation, StoreFolder, WriterLock, open_folder
 from titanstore.keys import StoredKey, stored_key
 from titanstore.metrics import Counters
 from titanstore.rooms import Rooms
+from titanstore.search.engine import SearchEngine
+from titanstore.search.face import SearchableStore
+from titanstore.segments.reader import SegmentReader
 from titanstore.stats import Maintenance, StoreStats
 from titanstore.tiers.bloom import BloomFilter
-from titanstore.vectors import checked_vectors
+from titanstore.types import Version
+from titanstore.versions.face import VersionedStore
+from titanstore.versions.versions import RolledBack, Versions
+from titanstore.writing import WritableStore
 
+_Result = TypeVar("_Result")
 _open_stores: weakref.WeakSet[EmbeddingStore] = weakref.WeakSet()
 
 
@@ -36,7 +46,7 @@ def _in_forked_child() -> None:
 os.register_at_fork(after_in_child=_in_forked_child)
 
 
-class EmbeddingStore:
+class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
     """Float32 embeddings by key: bit-exact, compressed, in three tiers, shared on one disk.
 
     Make one with `EmbeddingStore.open`. Any number of threads may use an object. Any number of
@@ -60,6 +70,9 @@ class EmbeddingStore:
         self._generation = Generation(folder.generation, read_only=lock is None)
         self._cells = self._generation.cells
         self._seen = self._cells[0]
+        self._search_engine: SearchEngine | None = None
+        # by a weak reference: a cycle would keep the files of an open that fails until a collection
+        self.aio = AsyncStore(weakref.proxy(self))
         self._assemble()
         _open_stores.add(self)
 
@@ -117,6 +130,7 @@ class EmbeddingStore:
         self._rooms = Rooms(
             self._folder, self._config, self._counters, read_only=self._is_read_only
         )
+        self._search_engine = None
         self._catalog = self._rooms.catalog
         self._reader = self._rooms.reader
         self._cascade = self._rooms.cascade
@@ -245,78 +259,25 @@ class EmbeddingStore:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def put(self, key: str, vector: Vector, document: str | None = None) -> None:
-        """Store one vector; `put_many` with one key."""
-        self.put_many([key], [vector], document)
-
-    def put_many(
-        self,
-        keys: Sequence[str],
-        vectors: NDArray[np.float32] | Sequence[Vector],
-        document: str | None = None,
-    ) -> None:
-        """Store vectors, all or none; on the disk when this returns (setting `durability`).
-
-        Parameters
-        ----------
-        keys
-            A key that is stored already gets the new vector; with the same bits nothing is
-            written.
-        vectors
-            float32, shape (len(keys), dimension), or a sequence of float32 vectors. The caller
-            does not change them before this returns.
-        document
-            Name of the document whose chunks these are; the keys join it at its end. Keys of one
-            document are read together. Cost grows with the document's number of keys.
-
-        Raises
-        ------
-        InvalidInputError
-            A key or vector that cannot be stored, two vectors for one key. Nothing was written.
-        ReadOnlyError, StorageError, ClosedError
-            Nothing was acknowledged, and nothing of it will be seen.
-        """
-        checked = checked_vectors(vectors, len(keys), self._config)
-        wanted = distinct(keys, checked)
-        name = None if document is None else checked_document(document)
-        if wanted:
-            self._write(lambda: self._changes().put(wanted, name), wanted)
-
-    def update_document(self, document: str, chunks: Sequence[tuple[str, Vector]]) -> None:
-        """Make `chunks` the whole content of a document, all or nothing.
-
-        Only vectors that are new or changed are written. Keys that were in the document and are
-        not in `chunks` go, unless another document holds them. No chunks: the document goes.
-
-        Raises as `put_many`.
-        """
-        name = checked_document(document)
-        keys = [key for key, _ in chunks]
-        vectors = checked_vectors([vector for _, vector in chunks], len(keys), self._config)
-        wanted = distinct(keys, vectors)
-        self._write(lambda: self._changes().update_document(name, wanted), wanted)
-
-    def delete(self, keys: Iterable[str]) -> int:
-        """Remove keys, all or none, from their documents too; returns how many there were.
-
-        A key without a vector is passed over. Raises as `put_many`.
-        """
-        if isinstance(keys, str):
-            keys = [keys]
-        wanted = [stored_key(key) for key in keys]
-        return self._write(lambda: self._changes().delete(wanted)).deleted
+    def _settings(self) -> StoreConfig:
+        return self._config
 
     def _write(
-        self, change: Callable[[], Outcome], vectors: Mapping[StoredKey, Vector] | None = None
+        self,
+        change: Callable[[Changes], Outcome],
+        vectors: Mapping[StoredKey, Vector] | None = None,
     ) -> Outcome:
         with self._write_lock:
             self._ready()
             self._refuse_reader()
+            assert self._rooms.changes is not None
             try:
-                outcome = change()
+                outcome = change(self._rooms.changes)
                 if outcome.stale:
                     self._seen = self._generation.bump()
                     self._cascade.invalidate(list(outcome.stale))
+                    # last: who sees a row unmarked must see the generation that did it
+                    self._rooms.retire(outcome.retired)
             except BaseException:
                 # it may have been committed, so nobody may go on trusting what is in memory
                 self._generation.bump()
@@ -330,11 +291,6 @@ class EmbeddingStore:
             self._counters.deleted += outcome.deleted
         return outcome
 
-    def _changes(self) -> Changes:
-        self._refuse_reader()
-        assert self._rooms.changes is not None
-        return self._rooms.changes
-
     def _refuse_reader(self) -> None:
         if self._is_read_only:
             raise ReadOnlyError(
@@ -344,51 +300,75 @@ class EmbeddingStore:
                 ErrorKind.OPENED_READ_ONLY,
             )
 
+    # -- search ----------------------------------------------------------------------------
+
+    def _engine(self) -> SearchEngine:
+        self._ready()
+        if self._search_engine is None:
+            cells = self._cells
+            self._search_engine = SearchEngine(
+                self._config,
+                self._catalog,
+                self._reader,
+                self._counters,
+                self._rooms.mirror,
+                lambda: cells[0],
+            )
+        return self._search_engine
+
+    # -- versions --------------------------------------------------------------------------
+
+    def _past(self) -> tuple[Catalog, SegmentReader]:
+        self._ready()
+        self._catalog.find_databases()
+        return self._catalog, self._reader
+
+    def _change_versions(self, change: Callable[[Versions], _Result]) -> _Result:
+        with self._write_lock:
+            self._ready()
+            self._refuse_reader()
+            assert self._rooms.versions is not None
+            return change(self._rooms.versions)
+
+    def _roll_back(self, change: Callable[[Versions], RolledBack]) -> Version:
+        done: list[RolledBack] = []
+
+        def roll_back(_: Changes) -> Outcome:
+            done.append(self._change_versions(change))
+            return done[0].outcome
+
+        self._write(roll_back)
+        return done[0].version
+
     # -- keeping ---------------------------------------------------------------------------
 
     def stats(self) -> StoreStats:
         """Sizes and counters at this moment; no walk over the vectors."""
         self._ready()
-        with self._catalog.reading() as view:
-            states = view.segments()
-            vectors, documents = view.entry_count(), view.document_count()
-        hot, warm = self._cascade.hot, self._cascade.warm
-        return StoreStats(
-            vectors=vectors,
-            documents=documents,
-            segments=len(states),
-            segment_bytes=sum(state.end for state in states.values()),
-            dead_bytes=sum(state.dead_bytes for state in states.values()),
-            catalog_bytes=self._catalog.file_bytes(),
-            hot_rows=len(hot),
-            hot_bytes=hot.nbytes,
-            warm_frames=len(warm),
-            warm_bytes=warm.nbytes,
-            counters=self._counters.snapshot(),
-        )
+        return self._rooms.stats()
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> CheckReport:
         """Read every entry, record, frame and document once and report what is not as written.
 
         Never raises for damage: it is what the report lists. `progress(done, total)` is called
-        every few thousand vectors. About 40 us a vector.
+        every few thousand vectors. About 0.1 ms a vector, less with the setting `search` off.
         """
         self._ready()
         return StoreCheck(self._catalog, self._reader, self._bloom).run(progress)
 
-    def maintain(self) -> Maintenance:
+    def maintain(self, progress: Callable[[int], None] | None = None) -> Maintenance:
         """Give back the space of replaced and removed vectors where it is worth the copying.
 
+        Versions without a tag beyond the newest `versions_max` (a setting) go first. Where the
+        store is large enough for LanceDB (setting `search_index`), its table is brought up to the
+        present, or made: minutes for a million vectors; `progress` is told the rows so far.
         A segment file is rewritten when more than half of it is dead. Readers go on meanwhile;
         writers of this object wait. Safe to interrupt at any moment.
         """
         with self._write_lock:
             self._ready()
             self._refuse_reader()
-            removed, freed = self._rooms.compact(dead_share=0.5)
-            if removed:
-                self._generation.bump()  # whoever maps a removed file keeps its space: let go
-        return Maintenance(segments_removed=removed, bytes_freed=freed)
+            return self._rooms.maintain(self._generation.bump, progress)
 
     def wait_for_prefetch(self, timeout_s: float = 5.0) -> bool:
         """Wait until no prefetch is wanted or under way; for measurements and tests."""
@@ -397,6 +377,7 @@ class EmbeddingStore:
 
     def close(self) -> None:
         """Give everything back; idempotent. Rows handed out stay valid."""
+        self.aio.close()
         with self._write_lock:
             if self._closed is not None:
                 return

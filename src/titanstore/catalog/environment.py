@@ -6,6 +6,7 @@ fork. Both are seen to here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ import lmdb
 
 from titanstore.errors import BusyError, ErrorKind
 
-DATABASES = ("entries", "names", "documents", "owners", "meta")
+_FIRST_DATABASES = ("entries", "names", "documents", "owners", "meta")  # every store has them
+DATABASES = (*_FIRST_DATABASES, "versions", "changes")
 _MAP_BYTES_FIRST = 1 << 30  # address space, not memory; grown when full
 _READERS_MAX = 1024
 _FORK_PATIENCE_S = 5.0  # for transactions of other threads to end
@@ -176,20 +178,32 @@ def _open_environment(path: str, *, read_only: bool, durable: bool) -> SharedEnv
     )
     try:
         databases = {
-            name: environment.open_db(
-                name.encode(),
-                create=not read_only,
-                dupsort=name == "entries",
-                dupfixed=name == "entries",
-            )
-            for name in DATABASES
+            name: _open_database(environment, name, create=not read_only)
+            for name in (_FIRST_DATABASES if read_only else DATABASES)
         }
+        shared = SharedEnvironment(environment, databases, read_only, durable, path, os.getpid())
+        find_databases(shared)
         if not read_only:
             environment.reader_check()  # slots of killed readers would keep old pages
     except BaseException:
         environment.close()
         raise
-    return SharedEnvironment(environment, databases, read_only, durable, path, os.getpid())
+    return shared
+
+
+def _open_database(environment: lmdb.Environment, name: str, *, create: bool) -> lmdb._Database:
+    is_entries = name == "entries"
+    return environment.open_db(
+        name.encode(), create=create, dupsort=is_entries, dupfixed=is_entries
+    )
+
+
+def find_databases(shared: SharedEnvironment) -> None:
+    """Open those databases that are there and were not when the environment was opened."""
+    for name in DATABASES:
+        if name not in shared.databases:
+            with contextlib.suppress(lmdb.NotFoundError):  # of a release that had no versions
+                shared.databases[name] = _open_database(shared.environment, name, create=False)
 
 
 def release(shared: SharedEnvironment) -> None:

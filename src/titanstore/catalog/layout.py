@@ -9,11 +9,15 @@ from typing import NamedTuple
 from titanstore.errors import CorruptionError, ErrorKind
 from titanstore.segments.layout import ADDRESS_BYTES, Address
 from titanstore.segments.writer import Placed
+from titanstore.types import Origin, Version
 
 _RUN = struct.Struct(">HII")  # segment, offset, count
 _DOCUMENT = struct.Struct("<H")  # bytes of the name
 _SEGMENT_STATE = struct.Struct("<II")  # committed end, bytes of records no longer current
 _NUMBER = struct.Struct("<I")
+_VERSION = struct.Struct("<dQIBBH")  # created, vectors, documents, origin, state, label
+_NAME = struct.Struct("<H")  # bytes of a tag
+_ORIGINS: tuple[Origin, ...] = ("snapshot", "rollback", "before-rollback")
 
 
 class Run(NamedTuple):
@@ -89,6 +93,72 @@ def pack_number(number: int) -> bytes:
 def unpack_number(data: bytes) -> int:
     """Inverse of `pack_number`."""
     return int(_NUMBER.unpack(data)[0])
+
+
+class StoredVersion(NamedTuple):
+    """A version, and whether retention has begun to take it away."""
+
+    version: Version
+    is_dropped: bool = False
+
+
+def pack_version(stored: StoredVersion) -> bytes:
+    """A version's value; its number is the key."""
+    version = stored.version
+    label = (version.label or "").encode()
+    origin = _ORIGINS.index(version.origin)
+    head = _VERSION.pack(
+        version.created_s,
+        version.vectors,
+        version.documents,
+        origin,
+        stored.is_dropped,
+        len(label),
+    )
+    tags = (tag.encode() for tag in sorted(version.tags))
+    return head + label + b"".join(_NAME.pack(len(tag)) + tag for tag in tags)
+
+
+def unpack_version(number: int, data: bytes) -> StoredVersion:
+    """Inverse of `pack_version`; CorruptionError (BAD_CATALOG) for anything else."""
+    try:
+        created_s, vectors, documents, origin, state, size = _VERSION.unpack_from(data)
+        label = _text(data, _VERSION.size, size)
+        at = _VERSION.size + size
+        tags = []
+        while at < len(data):
+            (size,) = _NAME.unpack_from(data, at)
+            tags.append(_text(data, at + _NAME.size, size))
+            at += _NAME.size + size
+        if origin >= len(_ORIGINS) or state > 1:
+            raise struct.error(f"origin {origin}, state {state}")
+    except (struct.error, UnicodeDecodeError) as error:
+        raise CorruptionError(
+            f"catalog: version {number} damaged: {error}", ErrorKind.BAD_CATALOG
+        ) from error
+    version = Version(
+        number=number,
+        label=label or None,
+        created_s=created_s,
+        vectors=vectors,
+        documents=documents,
+        tags=tuple(tags),
+        origin=_ORIGINS[origin],
+    )
+    return StoredVersion(version, bool(state))
+
+
+def _text(data: bytes, start: int, size: int) -> str:
+    if start + size > len(data):
+        raise struct.error("a name is cut off")
+    return data[start : start + size].decode()
+
+
+def unpack_version_number(key: bytes) -> int:
+    """The number of a version from its key, u32 big-endian."""
+    if len(key) != _NUMBER.size:
+        raise CorruptionError("catalog: a version's number damaged", ErrorKind.BAD_CATALOG)
+    return int.from_bytes(key, "big")
 
 
 def unpack_entry(entry: bytes) -> Address:

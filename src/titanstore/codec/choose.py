@@ -19,12 +19,14 @@ from titanstore.codec.grid import GridBits, GridCodec, Recipe, find_scalar
 from titanstore.codec.lattice import LatticeCodec
 from titanstore.codec.planes import PlanesCodec
 from titanstore.codec.raw import PlainZstdCodec, RawCodec
+from titanstore.codec.sliced import SlicedCodec
 from titanstore.errors import CorruptionError, ErrorKind
 
 RAW = RawCodec()
 PLAIN_ZSTD = PlainZstdCodec()
 PLANES = PlanesCodec()
 LATTICE = LatticeCodec()
+SLICED = SlicedCodec()
 GRIDS = {
     (grid.bits, grid.recipe): grid
     for grid in (
@@ -36,7 +38,7 @@ GRIDS = {
         GridCodec(8, 11, Recipe.RECIPROCAL),
     )
 }
-_ALL: tuple[Codec, ...] = (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE)
+_ALL: tuple[Codec, ...] = (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE, SLICED)
 CODECS = {codec.codec_id: codec for codec in _ALL}
 _WIDTHS: tuple[GridBits, ...] = (8, 11)
 
@@ -62,7 +64,28 @@ def _bodies_by_claim(vector: Vector) -> Iterator[tuple[Codec, bytes | None]]:
     yield PLANES, PLANES.encode(vector)
 
 
-def encode_frame(vector: Vector, *, compress: bool = True) -> bytes:
+def _bodies_with_codes(vector: Vector) -> Iterator[tuple[Codec, bytes | None]]:
+    """Codecs where the vector's codes are kept anyway, the fewest bytes beside them first."""
+    for bits in _WIDTHS:
+        if GRIDS[bits, Recipe.NONE].holds(vector):
+            yield SLICED, SLICED.encode_grid(vector, bits)
+            break
+    else:
+        for bits in _WIDTHS:
+            found = find_scalar(vector, bits)
+            if found is not None:
+                recipe, scalar, values = found
+                yield SLICED, SLICED.encode_grid(values, bits, recipe, scalar)
+                break
+        else:
+            whole, sliced = LATTICE.encode(vector), SLICED.encode_grid(vector, 24)
+            if whole is not None and (sliced is None or len(whole) + vector.size < len(sliced)):
+                yield LATTICE, whole
+            yield SLICED, sliced
+    yield PLANES, PLANES.encode(vector)
+
+
+def encode_frame(vector: Vector, *, compress: bool = True, with_codes: bool = False) -> bytes:
     """The smallest verified frame for one vector.
 
     Parameters
@@ -71,6 +94,8 @@ def encode_frame(vector: Vector, *, compress: bool = True) -> bytes:
         float32, shape (dimension,), C-contiguous, native byte order; any bit patterns.
     compress
         False: the raw codec, whatever the vector.
+    with_codes
+        The store keeps the vector's codes for search: prefer the frame that contains them.
 
     Returns
     -------
@@ -83,7 +108,7 @@ def encode_frame(vector: Vector, *, compress: bool = True) -> bytes:
     Source: SPEC 2, quality.bits; FORMAT.md.
     """
     if compress:
-        for codec, body in _bodies_by_claim(vector):
+        for codec, body in (_bodies_with_codes if with_codes else _bodies_by_claim)(vector):
             if body is None or len(body) >= vector.nbytes:
                 continue
             frame = build_frame(codec.codec_id, vector.size, body)
@@ -169,15 +194,19 @@ def decode_parsed(frame: Buffer, header: FrameHeader, out: Vector) -> None:
     codec.decode_into((body,), out[None, :])
 
 
-def decode_frames(frames: Sequence[Buffer], out: Vector) -> None:
+def decode_frames(
+    frames: Sequence[Buffer], out: Vector, headers: Sequence[FrameHeader] | None = None
+) -> None:
     """Decode many frames of one dimension into the rows of `out`, float32 (count, dimension).
+
+    `headers` are theirs where the caller has parsed them.
 
     Raises as `decode_frame`; `out` is then undefined. Several times faster than one by one.
     """
     rows_of: dict[int, list[int]] = {}
     bodies: list[memoryview] = []
     for row, frame in enumerate(frames):
-        header = parse_header(frame)
+        header = parse_header(frame) if headers is None else headers[row]
         if header.dimension != out.shape[1]:
             raise CorruptionError(
                 f"frame: dimension {header.dimension}, the reader expects {out.shape[1]}",

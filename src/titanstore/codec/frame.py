@@ -20,6 +20,7 @@ _COVERED = struct.Struct("<BHH")
 HEADER_BYTES = _HEADER.size
 DIMENSION_MAX = 16_383  # the raw body of a longer vector would not fit the 16-bit length
 _CODEC_MASK = 0x0F
+SLICED_CODEC_ID = 10  # its body begins with one code a value, which a segment keeps in a plane
 
 Buffer = bytes | memoryview
 

@@ -41,11 +41,18 @@ class Recipe(StrEnum):
     RECIPROCAL = "reciprocal"  # float32(b * float32(1 / n))
 
 
-def _apply(recipe: Recipe, grid: Vector, scalar: np.float32 | NDArray[np.float32]) -> Vector:
+def apply_recipe(
+    recipe: Recipe,
+    grid: Vector,
+    scalar: np.float32 | NDArray[np.float32],
+    out: Vector | None = None,
+) -> Vector:
     """The served values; float32 arithmetic with one rounding each, as the recipe says."""
-    if recipe is Recipe.DIVIDE:
-        return grid / scalar
-    return grid * (np.float32(1) / scalar)
+    # a damaged scalar may divide by zero: the checksum has the say, not a warning
+    with np.errstate(all="ignore"):
+        if recipe is Recipe.DIVIDE:
+            return np.divide(grid, scalar, out=out)
+        return np.multiply(grid, np.float32(1) / scalar, out=out)
 
 
 def is_on_grid(
@@ -119,10 +126,10 @@ def _exact_scalar(vector: Vector, grid: Vector) -> tuple[Recipe, np.float32] | N
     target = vector.view(np.uint32)
     few = slice(None, None, max(1, vector.size // 32))
     for recipe in (Recipe.DIVIDE, Recipe.RECIPROCAL):
-        trial = _apply(recipe, grid[None, few], candidates[:, None])
+        trial = apply_recipe(recipe, grid[None, few], candidates[:, None])
         good = (trial.view(np.uint32) == target[few]).all(axis=1)
         for scalar in candidates[good]:
-            if np.array_equal(_apply(recipe, grid, scalar).view(np.uint32), target):
+            if np.array_equal(apply_recipe(recipe, grid, scalar).view(np.uint32), target):
                 return recipe, scalar
     return None
 
@@ -136,13 +143,15 @@ class GridCodec:
         self.recipe = recipe
         self.name = f"grid{bits}" if recipe is Recipe.NONE else f"grid{bits}-{recipe}"
 
+    def holds(self, vector: Vector) -> bool:
+        """Are these values themselves on the grid?"""
+        union = int(np.bitwise_or.reduce(vector.view(np.uint32)))
+        return not union & (1 << dropped_bits(self.bits)) - 1
+
     def encode(self, vector: Vector) -> bytes | None:
         """The body, or None when the vector is not on this grid by this recipe."""
         if self.recipe is Recipe.NONE:
-            words = vector.view(np.uint32)
-            if np.bitwise_or.reduce(words) & ((1 << dropped_bits(self.bits)) - 1):
-                return None
-            return encode_planes(words, self.bits)
+            return encode_planes(vector.view(np.uint32), self.bits) if self.holds(vector) else None
         found = find_scalar(vector, self.bits)
         if found is None or found[0] is not self.recipe:
             return None
@@ -174,9 +183,4 @@ class GridCodec:
         self._unscale(out, np.float32(_SCALAR.unpack_from(body)[0]))
 
     def _unscale(self, grid: Vector, scalars: np.float32 | Vector) -> None:
-        # a damaged scalar may divide by zero: the checksum has the say, not a warning
-        with np.errstate(all="ignore"):
-            if self.recipe is Recipe.DIVIDE:
-                grid /= scalars
-            else:
-                grid *= np.float32(1) / scalars
+        apply_recipe(self.recipe, grid, scalars, out=grid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cache
 from pathlib import Path
 
 from titanstore.errors import ErrorKind, ReadOnlyError, StorageError, StoreError
@@ -26,6 +27,14 @@ def storage_error(error: OSError, doing: str) -> StoreError:
     )
 
 
+def write_at(descriptor: int, data: bytes | bytearray, offset: int) -> None:
+    """Write all of `data`; raises OSError."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -33,3 +42,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@cache
+def boot_id() -> bytes:
+    """16 bytes that name this start of the kernel: what was only in its memory is there or not."""
+    return bytes.fromhex(
+        Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    )

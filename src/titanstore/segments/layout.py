@@ -1,6 +1,6 @@
 """Bytes of a segment file: its header, its records, and addresses of records.
 
-FORMAT.md, "Segment, version 1", is the contract.
+FORMAT.md, "Segment, version 2", is the contract; version 1 has no records with a row.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 from titanstore.codec.frame import HEADER_BYTES as FRAME_HEADER_BYTES
-from titanstore.codec.frame import parse_header
+from titanstore.codec.frame import SLICED_CODEC_ID, FrameHeader, parse_header
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 from titanstore.keys import StoredKey
 
-SEGMENT_VERSION = 1
+SEGMENT_VERSION = 2
 _MAGIC = b"TSEG"
 _SEGMENT_HEADER = struct.Struct("<4sHHI16sI")  # magic, version, 0, number, store id, CRC-32C
 SEGMENT_HEADER_BYTES = _SEGMENT_HEADER.size
 _KIND_PADDING, _KIND_DIGEST, _KIND_TEXT = 0, 1, 2
+_WITH_ROW = 2  # added to a kind: a row number follows the key
+NO_ROW = -1
+_ROW_BYTES = 4
 _RECORD = struct.Struct("<BIH")  # kind, document, check
 _DIGEST_BYTES = 16
+RECORD_HEAD_BYTES_MAX = _RECORD.size + 2 + 480 + _ROW_BYTES  # with the longest key
 ADDRESS_BYTES = 6
 _ADDRESS = struct.Struct(">HI")  # segment, offset; big-endian so that order in LMDB is file order
 SEGMENT_NUMBER_MAX = 2**16 - 1
@@ -46,13 +52,19 @@ class Address(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One parsed record; its frame is not yet verified."""
+    """One parsed record; its frame is not yet verified.
+
+    As `parse_record` has it, a sliced frame lacks the codes, which lie in the plane file; as
+    `SegmentReader.record` has it, the frame is whole.
+    """
 
     key: StoredKey
     document: int  # number of the document it was first written for, 0 for none
     frame: memoryview
     offset: int
     end: int
+    header: FrameHeader
+    row: int = NO_ROW  # of the segment's plane for the frame's dimension
 
 
 def segment_header(number: int, store_id: bytes) -> bytes:
@@ -61,8 +73,8 @@ def segment_header(number: int, store_id: bytes) -> bytes:
     return covered + crc32c(covered).to_bytes(4, "little")
 
 
-def check_segment_header(data: memoryview, number: int, store_id: bytes) -> None:
-    """Raise CorruptionError (BAD_SEGMENT) or NewerFormatError unless the header is as written."""
+def check_segment_header(data: memoryview, number: int, store_id: bytes) -> int:
+    """The segment's version; raises CorruptionError (BAD_SEGMENT) or NewerFormatError."""
     name = f"segment {number}"
     if len(data) < SEGMENT_HEADER_BYTES:
         raise CorruptionError(f"{name}: shorter than its header", ErrorKind.SHORT_SEGMENT)
@@ -77,30 +89,43 @@ def check_segment_header(data: memoryview, number: int, store_id: bytes) -> None
         raise CorruptionError(
             f"{name}: header is damaged or belongs to another store", ErrorKind.BAD_SEGMENT
         )
+    return int(version)
 
 
 def _key_bytes(key: StoredKey) -> bytes:
     return key.data if key.is_digest else len(key.data).to_bytes(2, "little") + key.data
 
 
-def build_record(key: StoredKey, document: int, frame: bytes) -> bytes:
-    """One record: kind, document, check, key, frame."""
+def build_record(key: StoredKey, document: int, frame: bytes, row: int = NO_ROW) -> bytes:
+    """One record: kind, document, check, key, row if it has one, frame.
+
+    A sliced frame with a row is given whole; its codes are left out.
+    """
     kind = _KIND_DIGEST if key.is_digest else _KIND_TEXT
     named = _key_bytes(key)
+    if row != NO_ROW:
+        kind += _WITH_ROW
+        named += row.to_bytes(_ROW_BYTES, "little")
+        header = parse_header(frame)
+        if header.codec_id == SLICED_CODEC_ID:
+            frame = frame[:FRAME_HEADER_BYTES] + frame[FRAME_HEADER_BYTES + header.dimension :]
     check = crc32c(named, crc32c(bytes([kind]) + document.to_bytes(4, "little"))) & 0xFFFF
     return _RECORD.pack(kind, document, check) + named + frame
 
 
-def record_prefix_bytes(key: StoredKey) -> int:
+def record_prefix_bytes(key: StoredKey, *, has_row: bool = False) -> int:
     """Bytes before the frame in the record of `key`."""
-    return _RECORD.size + len(key.data) + (0 if key.is_digest else 2)
+    named = len(key.data) + (0 if key.is_digest else 2)
+    return _RECORD.size + named + (_ROW_BYTES if has_row else 0)
 
 
-def padding_before(offset: int, key: StoredKey, *, frame_is_raw: bool) -> int:
+def padding_before(
+    offset: int, key: StoredKey, *, frame_is_raw: bool, has_row: bool = False
+) -> int:
     """Padding that puts the values of a raw frame on a multiple of 4, for views in place."""
     if not frame_is_raw:
         return 0
-    return -(offset + record_prefix_bytes(key) + FRAME_HEADER_BYTES) % 4
+    return -(offset + record_prefix_bytes(key, has_row=has_row) + FRAME_HEADER_BYTES) % 4
 
 
 def parse_record(view: memoryview, offset: int, end: int) -> Record:
@@ -116,13 +141,15 @@ def parse_record(view: memoryview, offset: int, end: int) -> Record:
         raise CorruptionError(f"record at {offset} passes the end {end}", ErrorKind.BAD_RECORD)
     kind, document, check = _RECORD.unpack_from(view, offset)
     start = offset + _RECORD.size
-    if kind == _KIND_DIGEST:
+    has_row = kind > _WITH_ROW
+    if kind in (_KIND_DIGEST, _KIND_DIGEST + _WITH_ROW):
         key_start, key_size = start, _DIGEST_BYTES
-    elif kind == _KIND_TEXT:
+    elif kind in (_KIND_TEXT, _KIND_TEXT + _WITH_ROW):
         key_start, key_size = start + 2, int.from_bytes(view[start : start + 2], "little")
     else:
         raise CorruptionError(f"record at {offset}: kind {kind}", ErrorKind.BAD_RECORD)
-    frame_start = key_start + key_size
+    key_end = key_start + key_size
+    frame_start = key_end + (_ROW_BYTES if has_row else 0)
     if frame_start > end:
         raise CorruptionError(f"record at {offset} passes the end {end}", ErrorKind.BAD_RECORD)
     named = view[start:frame_start]
@@ -130,10 +157,18 @@ def parse_record(view: memoryview, offset: int, end: int) -> Record:
         raise CorruptionError(f"record at {offset}: its key is damaged", ErrorKind.BAD_RECORD)
     header = parse_header(view[frame_start:end])
     record_end = frame_start + header.frame_bytes
-    if record_end > end:
+    if has_row and header.codec_id == SLICED_CODEC_ID:
+        record_end -= header.dimension
+    if not frame_start < record_end <= end:
         raise CorruptionError(f"record at {offset} passes the end {end}", ErrorKind.BAD_RECORD)
-    key = StoredKey(kind == _KIND_DIGEST, bytes(view[key_start:frame_start]))
-    return Record(key, document, view[frame_start:record_end], offset, record_end)
+    key = StoredKey(key_start == start, bytes(view[key_start:key_end]))
+    row = int.from_bytes(view[key_end:frame_start], "little") if has_row else NO_ROW
+    return Record(key, document, view[frame_start:record_end], offset, record_end, header, row)
+
+
+def have_rows(kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Have records of these kinds, the first byte of each, a row?"""
+    return kinds > _WITH_ROW
 
 
 def skip_padding(view: memoryview, offset: int, end: int) -> int:

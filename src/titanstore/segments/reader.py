@@ -8,15 +8,22 @@ import os
 import threading
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from titanstore.codec.frame import HEADER_BYTES, SLICED_CODEC_ID
 from titanstore.errors import CorruptionError, ErrorKind
 from titanstore.segments.disk import storage_error
 from titanstore.segments.layout import (
+    NO_ROW,
     Address,
     Record,
     check_segment_header,
+    have_rows,
     parse_record,
     skip_padding,
 )
+from titanstore.segments.plane_reader import PlaneReader
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -32,14 +39,17 @@ class SegmentReader:
     """
 
     def __init__(self, folder: Path, store_id: bytes) -> None:
-        self._folder = folder
+        self.folder = folder
         self._prefix = f"{os.fspath(folder)}{os.sep}"
         self._store_id = store_id
         self._views: dict[int, memoryview] = {}
         self._lock = threading.Lock()
+        self.planes = PlaneReader(folder, store_id)
 
     def record(self, address: Address) -> Record:
-        """The record at `address`; its frame is a view of the mapping, not yet verified.
+        """The record at `address`; its frame is whole, and not yet verified.
+
+        It is a view of the mapping, or where its codes lie in a plane, a copy of both parts.
 
         Raises
         ------
@@ -50,13 +60,24 @@ class SegmentReader:
         if view is None or address.offset >= len(view):
             view = self.view(address.segment, address.offset + 1)
         try:
-            return parse_record(view, address.offset, len(view))
+            record = parse_record(view, address.offset, len(view))
         except CorruptionError:
             # the mapping may end inside a record that was appended after it was made
             longer = self.view(address.segment, len(view) + 1, may_be_short=True)
             if len(longer) == len(view):
                 raise
-            return parse_record(longer, address.offset, len(longer))
+            record = parse_record(longer, address.offset, len(longer))
+        return record if record.row == NO_ROW else self.whole(address.segment, record)
+
+    def whole(self, segment: int, record: Record) -> Record:
+        """`record` as parsed from a segment's bytes, with the codes that its frame lacks."""
+        header = record.header
+        if record.row == NO_ROW or header.codec_id != SLICED_CODEC_ID:
+            return record
+        codes = self.planes.codes(Address(segment, record.offset), header.dimension, record.row)
+        stored = record.frame
+        parts = (stored[:HEADER_BYTES], codes, stored[HEADER_BYTES:])
+        return record._replace(frame=memoryview(b"".join(parts)))
 
     def will_need(self, address: Address, size: int) -> None:
         """Have the kernel read the pages of `size` bytes from an address in one go, if need be.
@@ -67,6 +88,7 @@ class SegmentReader:
         view = self._views.get(address.segment)
         if view is None:
             return
+        self.planes.will_need(address)
         first = address.offset // mmap.PAGESIZE * mmap.PAGESIZE
         length = min(address.offset + size, len(view)) - first
         if length > mmap.PAGESIZE:
@@ -74,6 +96,17 @@ class SegmentReader:
             assert isinstance(mapping, mmap.mmap)
             with contextlib.suppress(OSError):  # it is advice: the read itself will tell
                 mapping.madvise(mmap.MADV_WILLNEED, first, length)
+
+    def without_rows(self, number: int, offsets: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Those of the records at `offsets` of a segment that have no row in a plane.
+
+        Raises CorruptionError (SHORT_SEGMENT).
+        """
+        if not offsets.size:
+            return offsets
+        kinds = np.frombuffer(self.view(number, int(offsets.max()) + 1), np.uint8)[offsets]
+        without: NDArray[np.uint32] = offsets[~have_rows(kinds)]
+        return without
 
     def following(self, number: int, end: int) -> Address:
         """Where the record after one that ended at `end` begins."""
@@ -121,19 +154,28 @@ class SegmentReader:
         check_segment_header(view, number, self._store_id)
         return view
 
+    def version(self, number: int) -> int:
+        """Format version of segment `number`."""
+        return check_segment_header(self.view(number, 1), number, self._store_id)
+
     def forget(self, number: int) -> None:
         """Drop the mapping of a segment that no longer exists."""
         with self._lock:
             self._views.pop(number, None)
+        self.planes.forget(number)
 
     def forget_removed(self) -> None:
         """Drop the mappings of files that a writer, perhaps of another process, has removed."""
         with self._lock:
             for number in list(self._views):
-                if not segment_path(self._folder, number).exists():
+                if not segment_path(self.folder, number).exists():
                     del self._views[number]
+        for number in self.planes.segments():
+            if not segment_path(self.folder, number).exists():
+                self.planes.forget(number)
 
     def close(self) -> None:
         """Drop all mappings; those that a caller still looks at go with its last view."""
         with self._lock:
             self._views.clear()
+        self.planes.close()

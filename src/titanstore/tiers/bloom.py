@@ -16,7 +16,7 @@ from pathlib import Path
 
 from crc32c import crc32c
 
-from titanstore.segments.disk import storage_error
+from titanstore.segments.disk import boot_id, storage_error
 
 _VERSION = 1
 # magic, version, hashes, store id, boot id, bits, CRC-32C of all before
@@ -27,12 +27,6 @@ _HASHES = 7
 _BITS_PER_KEY = 10  # 0.8 % of absent keys pass
 _CAPACITY_MIN = 65_536
 _MULTIPLIER = 0x9E3779B97F4A7C15  # odd: spreads the 32 bits of a fingerprint over 64
-
-
-def _boot_id() -> bytes:
-    return bytes.fromhex(
-        Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
-    )
 
 
 class BloomFilter:
@@ -66,10 +60,10 @@ class BloomFilter:
             and size == _BITS_AT + bits // 8
         )
         state = mapping[_STATE_AT]
-        if not is_whole or not (state == _CLEAN or (state == _IN_USE and boot == _boot_id())):
+        if not is_whole or not (state == _CLEAN or (state == _IN_USE and boot == boot_id())):
             return None
         if not read_only:
-            if boot != _boot_id():
+            if boot != boot_id():
                 return None  # the writer marks it with this boot: as cheap to build it anew
             mapping[_STATE_AT] = _IN_USE
             mapping.flush(0, mmap.PAGESIZE)  # a power cut must not leave it marked as clean
@@ -102,7 +96,7 @@ class BloomFilter:
         capacity = max(_CAPACITY_MIN, 2 * count)
         bits = -(-capacity * _BITS_PER_KEY // 8) * 8
         fresh = path.with_name(f"{path.name}.new")
-        fields = (b"TBLM", _VERSION, _HASHES, store_id, _boot_id(), bits)
+        fields = (b"TBLM", _VERSION, _HASHES, store_id, boot_id(), bits)
         covered = _HEADER.pack(*fields, 0)[:-4]
         try:
             with fresh.open("w+b") as file:

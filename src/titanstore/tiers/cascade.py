@@ -217,7 +217,7 @@ class Cascade:
                 text = record.key.text
                 if self.hot.lookup(text) is not None:
                     continue
-                budget -= 4 * parse_header(record.frame).dimension
+                budget -= 4 * record.header.dimension
                 if budget < 0:
                     break
                 self.warm.take(text)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from titanstore.catalog.catalog import Catalog, CatalogView
+from titanstore.catalog.catalog import Catalog
+from titanstore.catalog.layout import Run
+from titanstore.catalog.lookups import Lookups
 from titanstore.errors import CorruptionError, ErrorKind
 from titanstore.keys import StoredKey
 from titanstore.metrics import Counters
@@ -119,11 +121,16 @@ def match_record(
 
 
 def document_records(
-    view: CatalogView, reader: SegmentReader, document: int
+    view: Lookups, reader: SegmentReader, document: int
 ) -> Iterator[tuple[Address, Record]]:
     """The records that a document's runs lead to, in its order."""
     found = view.document(document)
-    for start, count in found[1] if found else ():
+    return run_records(reader, found[1] if found else ())
+
+
+def run_records(reader: SegmentReader, runs: Iterable[Run]) -> Iterator[tuple[Address, Record]]:
+    """The records that runs lead to, in their order."""
+    for start, count in runs:
         address = start
         for place in range(count):
             record = reader.record(address)

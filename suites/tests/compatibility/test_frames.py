@@ -6,24 +6,32 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import titanstore
-from fixtures.formats import write_v1
+from fixtures.formats import write_v1, write_v2
 from titanstore.codec.choose import CODECS, decode_frame, decode_frames
 from titanstore.codec.frame import parse_header
 from titanstore.segments.layout import (
+    NO_ROW,
     SEGMENT_HEADER_BYTES,
+    Address,
     check_segment_header,
     parse_record,
     records,
     skip_padding,
 )
+from titanstore.segments.plane import is_row_of
+from titanstore.segments.planes import plane_ids
+from titanstore.segments.reader import SegmentReader
 
-FRAMES = sorted(write_v1.FOLDER.glob("*.frame"))
+FRAMES_V1 = sorted(write_v1.FOLDER.glob("*.frame"))
+FRAMES = FRAMES_V1 + sorted(write_v2.FOLDER.glob("*.frame"))
+WRITERS = pytest.mark.parametrize("writer", [write_v1, write_v2], ids=["v1", "v2"])
 
 
 def expected_words(frame_path: Path) -> NDArray[np.uint32]:
@@ -52,17 +60,62 @@ def test_every_codec_has_a_golden_frame() -> None:
 
 def test_expected_words_are_the_documented_inputs() -> None:
     """The .hex files were not made from what the decoder says."""
-    for codec_id, case, vector in write_v1.cases():
-        path = write_v1.FOLDER / f"{CODECS[codec_id].name}-{case}.frame"
+    for folder, (codec_id, case, vector) in [
+        *((write_v1.FOLDER, case) for case in write_v1.cases()),
+        *((write_v2.FOLDER, case) for case in write_v2.cases()),
+    ]:
+        path = folder / f"{CODECS[codec_id].name}-{case}.frame"
         assert np.array_equal(expected_words(path), vector.view(np.uint32)), path.name
+
+
+def test_golden_frames_of_version_2_have_every_form() -> None:
+    forms = set()
+    for path in sorted(write_v2.FOLDER.glob("*.frame")):
+        frame = path.read_bytes()
+        forms.add(frame[9 + parse_header(frame).dimension])
+    assert forms == {width | recipe << 2 for width in (0, 1) for recipe in (0, 1, 2)} | {2}
+
+
+def test_golden_segment_of_version_2_and_its_planes() -> None:
+    """Frames are whole again with the codes of their planes, and rows say the truth."""
+    reader = SegmentReader(write_v2.FOLDER, write_v1.STORE_ID)
+    assert reader.version(write_v2.SEGMENT_NUMBER) == 2
+    listed = json.loads((write_v2.FOLDER / "00001.json").read_text())
+    frames = {path.stem: path.read_bytes() for path in FRAMES}
+    view = reader.view(write_v2.SEGMENT_NUMBER, 1)
+    walked = list(records(view, SEGMENT_HEADER_BYTES, len(view)))
+    assert len(walked) == len(listed) > len(frames)
+    assert walked[-1].end == len(view)
+    kinds = {view[record.offset] for record in walked}
+    assert kinds == {1, 2, 3, 4}
+    seen: dict[int, list[int]] = {}
+    for parsed, wanted in zip(walked, listed, strict=True):
+        record = reader.record(Address(1, wanted["offset"]))
+        assert (parsed.offset, parsed.row) == (wanted["offset"], wanted["row"])
+        assert (record.key.text, record.document) == (wanted["key"], wanted["document"])
+        assert record.frame == frames[wanted["frame"]]
+        if record.row == NO_ROW:
+            continue
+        dimension = record.header.dimension
+        seen.setdefault(dimension, []).append(record.row)
+        plane = reader.planes.plane(1, dimension)
+        row = plane.row(record.row)
+        assert row is not None
+        assert is_row_of(row, decode_frame(record.frame))
+        assert plane.rows["offset"][record.row] == record.offset
+        assert plane.rows["document"][record.row] == record.document
+    assert {key[1] for key in plane_ids(write_v2.FOLDER)} == set(seen)
+    void = [row for row in range(max(seen[64])) if row not in seen[64]]
+    assert void
+    assert reader.planes.plane(1, 64).rows["offset"][void].tolist() == [0] * len(void)
 
 
 def test_golden_segment_reads_record_by_record() -> None:
     view = memoryview((write_v1.FOLDER / "00001.seg").read_bytes())
     listed = json.loads((write_v1.FOLDER / "00001.json").read_text())
-    check_segment_header(view, write_v1.SEGMENT_NUMBER, write_v1.STORE_ID)
+    assert check_segment_header(view, write_v1.SEGMENT_NUMBER, write_v1.STORE_ID) == 1
     walked = list(records(view, SEGMENT_HEADER_BYTES, len(view)))
-    assert len(walked) == len(listed) == len(FRAMES)
+    assert len(walked) == len(listed) == len(FRAMES_V1)
     for record, wanted in zip(walked, listed, strict=True):
         path = write_v1.FOLDER / f"{wanted['frame']}.frame"
         assert record.offset == wanted["offset"]
@@ -78,17 +131,23 @@ def test_golden_segment_reads_record_by_record() -> None:
     ]
 
 
+@WRITERS
 def test_writer_of_golden_files_never_overwrites(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    writer: ModuleType,
 ) -> None:
-    monkeypatch.setattr(write_v1, "FOLDER", tmp_path)
-    (tmp_path / "raw-noise.frame").write_bytes(b"what an earlier release wrote")
-    write_v1.main()
+    names = {path.name for path in writer.FOLDER.iterdir()}
+    monkeypatch.setattr(writer, "FOLDER", tmp_path)
+    kept = next(path for path in FRAMES if path.name in names)
+    (tmp_path / kept.name).write_bytes(kept.read_bytes() + b"as an earlier release wrote it")
+    writer.main()
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert first["raw-noise.frame"] == b"what an earlier release wrote"
-    assert set(first) == {path.name for path in (write_v1.FOLDER).iterdir()}
+    assert first[kept.name] == kept.read_bytes() + b"as an earlier release wrote it"
+    assert set(first) == names
     capsys.readouterr()
-    write_v1.main()
+    writer.main()
     assert "wrote" not in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 

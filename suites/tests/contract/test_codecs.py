@@ -23,6 +23,7 @@ from titanstore.codec.choose import (
     GRIDS,
     PLANES,
     RAW,
+    SLICED,
     decode_frame,
     decode_frames,
     encode_frame,
@@ -33,6 +34,7 @@ from titanstore.codec.frame import DIMENSION_MAX, HEADER_BYTES, Buffer, parse_he
 from titanstore.codec.grid import GridCodec, Recipe
 from titanstore.codec.planes import PlanesCodec
 from titanstore.errors import CorruptionError, ErrorKind
+from titanstore.segments.plane import row_bytes
 
 RECORDED = Path(__file__).parents[4] / "shared" / "data" / "titan"
 Words = NDArray[np.uint32]
@@ -59,6 +61,13 @@ def token_mean(rng: Rng, dimension: int, tokens: int) -> Vector:
     return vector
 
 
+def sliceable(rng: Rng, dimension: int) -> Vector:
+    makers = [on_grid, divided, multiplied]
+    if rng.random() < 0.2:
+        return rng.standard_normal(dimension).astype(np.float32)
+    return makers[rng.integers(3)](rng, dimension, int(rng.choice([8, 11])))
+
+
 # Vectors that each codec was made for, at any dimension from 64 on.
 CLAIMS: dict[str, Callable[[Rng, int], Vector]] = {
     "raw": lambda rng, d: rng.integers(0, 2**32, d, dtype=np.uint32).view(np.float32),
@@ -71,6 +80,7 @@ CLAIMS: dict[str, Callable[[Rng, int], Vector]] = {
     "grid11-divide": lambda rng, d: divided(rng, d, 11),
     "grid11-reciprocal": lambda rng, d: multiplied(rng, d, 11),
     "lattice": lambda rng, d: token_mean(rng, d, 2),
+    "sliced": lambda rng, d: sliceable(rng, d),
 }
 NOT_ALWAYS = {"lattice"}  # its scale is found with high probability only, and from 148 values on
 
@@ -273,10 +283,29 @@ def test_decoding_takes_a_few_times_the_result(codec: Codec, dimension: int) -> 
 # -- choosing and verifying ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"zstd"}))
+@pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"zstd", "sliced"}))
 def test_the_codec_made_for_a_vector_is_chosen(name: str) -> None:
     frame = encode_frame(CLAIMS[name](np.random.default_rng(13), 1024))
     assert CODECS[parse_header(frame).codec_id].name == name
+
+
+@pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"zstd", "raw", "lattice"}))
+def test_beside_its_codes_a_vector_is_sliced(name: str) -> None:
+    frame = encode_frame(CLAIMS[name](np.random.default_rng(13), 1024), with_codes=True)
+    assert CODECS[parse_header(frame).codec_id].name == "sliced"
+
+
+def test_beside_its_codes_a_lattice_stays_where_it_is_smaller() -> None:
+    frame = encode_frame(CLAIMS["lattice"](np.random.default_rng(13), 1024), with_codes=True)
+    assert CODECS[parse_header(frame).codec_id].name == "lattice"
+
+
+@settings(max_examples=300, deadline=None)
+@given(words=any_words)
+def test_chosen_frame_beside_codes_keeps_any_bits(words: Words) -> None:
+    frame = encode_frame(words.view(np.float32), with_codes=True)
+    assert np.array_equal(decode_frame(frame).view(np.uint32), words)
+    assert len(frame) <= HEADER_BYTES + words.nbytes
 
 
 def test_without_compression_everything_is_raw() -> None:
@@ -352,6 +381,30 @@ STATED_SAVING = {
     "v2_token_mean": 15.0,
     "v2_token_mean_short": 45.5,
 }
+
+
+# The same of a frame and the row of its plane, codes and facts included.
+STATED_SAVING_WITH_CODES = {
+    "v1_chunks": 55.5,
+    "v2_scaled_bf16": 57.0,
+    "image_v1": 56.0,
+    "v2_token_mean": 8.0,
+    "v2_token_mean_short": 20.0,
+}
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="recorded vectors are not on this machine")
+@pytest.mark.parametrize("name", STATED_SAVING_WITH_CODES)
+def test_recorded_vectors_beside_their_codes(name: str) -> None:
+    with np.load(RECORDED / f"{name}.npz") as archive:
+        vectors = np.unique(archive["vectors"], axis=0)
+    frames = [encode_frame(vector, with_codes=True) for vector in vectors]
+    for frame, vector in zip(frames, vectors, strict=True):
+        assert same_bits(decode_frame(frame), vector)
+    dimension = vectors.shape[1]
+    sliced = sum(parse_header(frame).codec_id == SLICED.codec_id for frame in frames)
+    stored = sum(map(len, frames)) - sliced * dimension + len(frames) * row_bytes(dimension)
+    assert 100 * (1 - stored / vectors.nbytes) >= STATED_SAVING_WITH_CODES[name]
 
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="recorded vectors are not on this machine")

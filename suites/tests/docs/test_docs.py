@@ -206,7 +206,7 @@ def test_index_is_the_public_face() -> None:
     assert table(page, "Public names").keys() == set(titanstore.__all__)
     methods = {
         name
-        for name, value in vars(titanstore.EmbeddingStore).items()
+        for name in dir(titanstore.EmbeddingStore)
         if not name.startswith("_") and callable(getattr(titanstore.EmbeddingStore, name))
     }
     assert table(page, "What a store can do").keys() == methods

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
 
+from fixtures.marked import unmarked
 from titanstore import EmbeddingStore, InvalidInputError, NotFoundError, StoreConfig
 from titanstore.keys import StoredKey
 
@@ -43,6 +44,7 @@ configs = st.builds(
     prefetch=st.booleans(),
     compression=st.booleans(),
     bloom=st.booleans(),
+    search=st.booleans(),
     durability=st.just("power_cut_may_lose_store"),
 )
 segment_sizes = st.sampled_from([2**20, 700, 150])
@@ -186,7 +188,11 @@ class StoreMachine(RuleBasedStateMachine):
     def maintain(self) -> None:
         self.store.maintain()
         on_disk = sum(path.stat().st_size for path in (self.folder / "segments").iterdir())
-        assert on_disk == self.store.stats().segment_bytes
+        stats = self.store.stats()
+        assert on_disk == stats.segment_bytes + stats.plane_bytes
+        if self.store._config.search:
+            with self.store._catalog.reading() as view:
+                assert view.all_have_rows()
 
     @rule()
     def check(self) -> None:
@@ -205,6 +211,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = EmbeddingStore.open(self.folder, with_segments_of(config, size))
         if reader_too:
             self.reader = EmbeddingStore.open(self.folder, self.reader_config, read_only=True)
+
+    @precondition(lambda self: hasattr(self, "store"))
+    @invariant()
+    def a_scan_misses_nothing(self) -> None:
+        assert unmarked(self.store._catalog, self.store._reader) == []
 
     @precondition(lambda self: hasattr(self, "store"))
     @invariant()

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from titanstore import EmbeddingStore, NotFoundError, StoreConfig
-from titanstore.catalog.catalog import CatalogWriter
+from titanstore.catalog.views import CatalogWriter
 from titanstore.keys import stored_key
 
 Vector = NDArray[np.float32]

@@ -11,8 +11,8 @@ import pytest
 
 from titanstore import EmbeddingStore, StoreConfig
 from titanstore import check as module
-from titanstore.catalog.catalog import CatalogWriter
 from titanstore.catalog.layout import Run
+from titanstore.catalog.views import CatalogWriter
 from titanstore.keys import stored_key
 from titanstore.segments.layout import Address
 

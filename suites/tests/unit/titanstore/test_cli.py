@@ -91,3 +91,85 @@ def test_installed_as_a_command(folder: Path) -> None:
     done = subprocess.run([command, "check", folder], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("no problems\n")
+
+
+# -- versions ------------------------------------------------------------------------------
+
+
+def fingers(folder: Path) -> dict[str, bytes]:
+    with EmbeddingStore.open(folder, read_only=True) as store:
+        return {key: store.get(key).tobytes() for key in ("a", "b", "c") if key in store}
+
+
+def test_versions_by_command(folder: Path) -> None:
+    assert run("versions", folder).output == "no versions\n"
+    before = fingers(folder)
+    shown = run("snapshot", folder, "--label", "clean")
+    assert shown.exit_code == 0
+    words = shown.output.split()
+    assert (words[0], words[2]) == ("1", "snapshot")
+    assert shown.output.endswith("1 vectors, 1 documents  'clean'\n")
+    with EmbeddingStore.open(folder, StoreConfig()) as store:
+        store.put_many(["a", "c"], -np.ones((2, 64), np.float32), "doc")
+        store.tag(1, "stable")
+        assert "tag 'stable'" in run("versions", folder).output  # beside a writer
+    shown = run("diff", folder, "clean")
+    assert (shown.exit_code, shown.output) == (0, "+ a\n~ c\nD doc\n")
+    shown = run("rollback", folder, "stable", "--yes")
+    assert (shown.exit_code, "rollback" in shown.output) == (0, True)
+    assert fingers(folder) == before
+    assert run("diff", folder, "1").output == "no difference\n"
+    assert run("diff", folder, "1", "2").output == "+ a\n~ c\nD doc\n"
+    assert len(run("versions", folder).output.splitlines()) == 3
+    assert run("check", folder).exit_code == 0
+
+
+@pytest.mark.parametrize(("answer", "is_done"), [("y\n", True), ("n\n", False), ("", False)])
+def test_rollback_asks(folder: Path, answer: str, is_done: bool) -> None:
+    before = fingers(folder)
+    assert run("snapshot", folder).exit_code == 0
+    with EmbeddingStore.open(folder, StoreConfig()) as store:
+        store.put("c", -np.ones(64, np.float32))
+    shown = CliRunner().invoke(main, ["rollback", str(folder), "1"], input=answer)
+    assert "takes back: 0 added, 1 replaced, 0 removed vectors; 1 documents changed" in shown.output
+    assert (fingers(folder) == before) is is_done
+    assert shown.exit_code == (0 if is_done else 2)
+    assert ("left as it was" in shown.output) is (not is_done)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["rollback", "7", "--yes"], "unknown-version"),
+        (["rollback", "nope"], "unknown-version"),
+        (["rollback", "1", "--yes"], "version-gone"),
+        (["diff", "1"], "version-gone"),
+        (["diff", "2", "nope"], "unknown-version"),
+        (["snapshot", "--label", ""], "empty-key"),
+    ],
+)
+def test_versions_that_are_not_there(folder: Path, words: list[str], kind: str) -> None:
+    with EmbeddingStore.open(folder, StoreConfig()) as store:
+        for _ in range(2):
+            store.snapshot()
+        store.drop_versions(keep=1)
+    shown = run(words[0], folder, *words[1:])
+    assert (shown.exit_code, f"[{kind}]" in shown.output) == (2, True)
+    assert "Traceback" not in shown.output
+
+
+@pytest.mark.parametrize(
+    "words", [["rollback"], ["diff"], ["rollback", "1", "2"], ["versions", "x"]]
+)
+def test_wrong_use_of_versions(folder: Path, words: list[str]) -> None:
+    assert run(words[0], folder, *words[1:]).exit_code == 2
+    shown = run(words[0], "--help")
+    assert shown.exit_code == 0
+    assert "PATH" in shown.output
+
+
+@pytest.mark.parametrize("words", [["versions"], ["snapshot"], ["rollback", "1"], ["diff", "1"]])
+def test_versions_of_no_store(tmp_path: Path, words: list[str]) -> None:
+    shown = run(words[0], tmp_path / "absent", *words[1:])
+    assert (shown.exit_code, "[no-store]" in shown.output) == (2, True)
+    assert not (tmp_path / "absent").exists()

@@ -21,6 +21,13 @@ BAD: dict[str, list[object]] = {
     "refuse_non_finite": [2],
     "durability": ["none", None, True],
     "dimension": [0, -1, 16_384, "384", 1.5, True],
+    "versions_max": [-1, 1.5, "64", None, True],
+    "search": [1, "on"],
+    "result_cache_entries": [-1, "3", 1.0, True],
+    "search_index": ["", "hnsw", None, True],
+    "lance_vectors_min": [-1, "100", None],
+    "lance_index": ["ivf", "IVF_RQ", None],
+    "lance_cache_bytes": [-1, 0.5, None],
     "segment_bytes_max": [0, 2**20 - 1, 2**32, "1048576", 2e6, True],
 }
 

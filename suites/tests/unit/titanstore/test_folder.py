@@ -11,6 +11,7 @@ import pytest
 
 from titanstore import (
     BusyError,
+    CorruptionError,
     EmbeddingStore,
     InvalidInputError,
     NewerFormatError,
@@ -106,10 +107,24 @@ def test_the_header(tmp_path: Path) -> None:
     header = json.loads((tmp_path / "STORE").read_text())
     assert header.keys() == {"format", "store_id"}
     assert (header["format"], len(header["store_id"])) == (1, 32)
-    (tmp_path / "STORE").write_text(json.dumps(header | {"format": 2}))
+    (tmp_path / "STORE").write_text(json.dumps(header | {"format": 3}))
     for read_only in (True, False):
-        with pytest.raises(NewerFormatError, match="format 2, this release reads up to 1"):
+        with pytest.raises(NewerFormatError, match="format 3, this release reads up to 2"):
             EmbeddingStore.open(tmp_path, CONFIG, read_only=read_only)
+
+
+def test_raising_the_format(tmp_path: Path) -> None:
+    folder, lock = open_folder(tmp_path, read_only=False, create=True)
+    assert lock is not None
+    before = json.loads((tmp_path / "STORE").read_text())
+    folder.raise_format()
+    folder.raise_format()
+    assert json.loads((tmp_path / "STORE").read_text()) == before | {"format": 2}
+    (tmp_path / "STORE").unlink()
+    with pytest.raises(CorruptionError, match="STORE is missing"):
+        folder.raise_format()
+    assert not (tmp_path / "STORE").exists()
+    lock.release()
 
 
 def test_the_lock_is_free_again_after_an_open_that_failed(tmp_path: Path) -> None:

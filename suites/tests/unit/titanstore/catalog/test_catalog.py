@@ -14,19 +14,25 @@ from hypothesis import given
 
 from titanstore.catalog import environment
 from titanstore.catalog.catalog import Catalog, MapIsFullError
+from titanstore.catalog.history import pack_addresses, unpack_addresses
 from titanstore.catalog.layout import (
     Run,
     SegmentState,
+    StoredVersion,
     pack_document,
     pack_number,
+    pack_version,
     runs_of,
     unpack_document,
     unpack_entry,
     unpack_number,
+    unpack_version,
+    unpack_version_number,
 )
 from titanstore.errors import BusyError, ClosedError, CorruptionError, StorageError
 from titanstore.segments.layout import Address
 from titanstore.segments.writer import Placed
+from titanstore.types import Origin, Version
 
 addresses = st.builds(Address, st.integers(1, 2**16 - 1), st.integers(0, 2**32 - 1))
 
@@ -63,6 +69,66 @@ def test_numbers_states_and_entries(number: int, address: Address) -> None:
     assert unpack_entry(b"123456" + address.pack()) == address
     with pytest.raises(CorruptionError):
         SegmentState.unpack(b"1234567")
+
+
+ORIGINS: list[Origin] = ["snapshot", "rollback", "before-rollback"]
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+versions = st.builds(
+    Version,
+    number=st.integers(1, 2**32 - 1),
+    label=st.none() | names,
+    created_s=st.floats(0, 1e11),
+    vectors=st.integers(0, 2**64 - 1),
+    documents=st.integers(0, 2**32 - 1),
+    tags=st.sets(names).map(lambda tags: tuple(sorted(tags, key=str.encode))),
+    origin=st.sampled_from(ORIGINS),
+)
+
+
+@given(versions, st.booleans())
+def test_a_version_packs_and_unpacks(version: Version, is_dropped: bool) -> None:
+    stored = StoredVersion(version, is_dropped)
+    assert unpack_version(version.number, pack_version(stored)) == stored
+
+
+def test_the_bytes_of_a_version() -> None:
+    """As FORMAT.md has them."""
+    version = Version(
+        number=7,
+        label="é",
+        created_s=1.5,
+        vectors=258,
+        documents=3,
+        tags=("a", "bc"),
+        origin="before-rollback",
+    )
+    wanted = "000000000000f83f 0201000000000000 03000000 02 01 0200 c3a9 0100 61 0200 6263"
+    assert pack_version(StoredVersion(version, is_dropped=True)) == bytes.fromhex(wanted)
+    assert unpack_version_number(b"\0\0\1\2") == 258
+
+
+@given(st.binary(max_size=60))
+def test_noise_is_no_version(data: bytes) -> None:
+    try:
+        stored = unpack_version(1, data)
+    except CorruptionError:
+        return
+    assert len(pack_version(stored)) == len(data)
+
+
+@given(st.lists(addresses))
+def test_addresses_pack_and_unpack(found: list[Address]) -> None:
+    data = pack_addresses(found)
+    assert len(data) == 6 * len(found)
+    assert unpack_addresses(data) == found
+    with pytest.raises(CorruptionError):
+        unpack_addresses(data + b"x")
+
+
+@pytest.mark.parametrize("key", [b"", b"123", b"12345"])
+def test_noise_is_no_number_of_a_version(key: bytes) -> None:
+    with pytest.raises(CorruptionError):
+        unpack_version_number(key)
 
 
 @given(st.lists(st.tuples(st.sampled_from([1, 2]), st.integers(0, 6), st.integers(5, 40))))

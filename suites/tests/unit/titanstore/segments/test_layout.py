@@ -174,7 +174,7 @@ def test_walk_that_is_promised_more_records_than_there_are() -> None:
 
 def test_segment_header_bytes_are_those_of_the_format_page() -> None:
     header = segment_header(0x0102, STORE_ID)
-    start = b"TSEG\x01\x00\x00\x00\x02\x01\x00\x00" + STORE_ID
+    start = b"TSEG\x02\x00\x00\x00\x02\x01\x00\x00" + STORE_ID
     assert header == start + crc32c(start).to_bytes(4, "little")
     assert len(header) == SEGMENT_HEADER_BYTES == 32
     check_segment_header(memoryview(header + b"records"), 0x0102, STORE_ID)
@@ -205,7 +205,7 @@ def test_segment_of_another_number_or_store(number: int, store_id: bytes) -> Non
 
 def test_segment_of_a_newer_version() -> None:
     header = bytearray(segment_header(3, STORE_ID))
-    header[4] = 2
+    header[4] = 3
     with pytest.raises(NewerFormatError) as caught:
         check_segment_header(memoryview(header), 3, STORE_ID)
     assert caught.value.kind is ErrorKind.NEWER_FORMAT

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.segments import STORE_ID, open_writer
 from titanstore.codec.frame import build_frame
 from titanstore.errors import CorruptionError, ErrorKind, ReadOnlyError, StorageError, StoreError
 from titanstore.keys import StoredKey
 from titanstore.segments.disk import storage_error
 from titanstore.segments.layout import SEGMENT_HEADER_BYTES, SEGMENT_NUMBER_MAX, Address
 from titanstore.segments.reader import SegmentReader, segment_path
-from titanstore.segments.writer import NewRecord, Placed, SegmentWriter
-
-STORE_ID = bytes(range(16))
+from titanstore.segments.writer import NewRecord, Placed
 
 
 def new_record(number: int, size: int = 40) -> NewRecord:
@@ -31,7 +30,7 @@ def new_record(number: int, size: int = 40) -> NewRecord:
 def append(
     folder: Path, numbers: range, last: Address, *, bytes_max: int = 10_000
 ) -> tuple[list[Placed], dict[int, int]]:
-    writer = SegmentWriter(folder, STORE_ID, durable=True, bytes_max=bytes_max)
+    writer = open_writer(folder, durable=True, bytes_max=bytes_max)
     try:
         return writer.append([new_record(number) for number in numbers], last)
     finally:
@@ -175,7 +174,7 @@ def test_read_only_folder_is_a_read_only_error(tmp_path: Path) -> None:
 
 
 def test_close_is_idempotent(tmp_path: Path) -> None:
-    writer = SegmentWriter(tmp_path, STORE_ID, durable=False, bytes_max=10_000)
+    writer = open_writer(tmp_path)
     writer.append([new_record(1)], Address(0, 0))
     writer.close()
     writer.close()

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.segments import open_writer
 from titanstore.codec.frame import build_frame
 from titanstore.errors import CorruptionError, ErrorKind
 from titanstore.keys import StoredKey
 from titanstore.segments.layout import SEGMENT_HEADER_BYTES, Address
 from titanstore.segments.reader import segment_path
 from titanstore.segments.recovery import cut_tail
-from titanstore.segments.writer import NewRecord, SegmentWriter
+from titanstore.segments.writer import NewRecord
 
-STORE_ID = bytes(range(16))
 RECORD = NewRecord(StoredKey(False, b"key"), 0, build_frame(2, 16, b"body"), False)
 
 
 def written(folder: Path, count: int) -> Address:
-    writer = SegmentWriter(folder, STORE_ID, durable=False, bytes_max=10_000)
+    writer = open_writer(folder)
     placed, ends = writer.append([RECORD] * count, Address(0, 0))
     writer.close()
     assert ends == {1: placed[-1].end}
@@ -82,7 +82,7 @@ def test_append_after_a_cut_continues_where_the_end_was(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"\x01torn")
     cut_tail(tmp_path, last)
-    writer = SegmentWriter(tmp_path, STORE_ID, durable=True, bytes_max=10_000)
+    writer = open_writer(tmp_path, durable=True)
     placed, _ = writer.append([RECORD], last)
     writer.close()
     assert placed[0].address == last

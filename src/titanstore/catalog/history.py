@@ -1,0 +1,194 @@
+"""Versions, and what has changed since each: an undo log by first touch.
+
+The interval of a version runs from its snapshot to the next one. The first change of a value in the
+newest interval records what the value was, so a value as of version v is the first record found in
+v, v + 1, ..., or else the present one. Each record is itself the value as of its own version.
+FORMAT.md, "Catalog, version 1", is the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import lmdb
+
+from titanstore.catalog.layout import (
+    StoredVersion,
+    pack_version,
+    unpack_version,
+    unpack_version_number,
+)
+from titanstore.errors import CorruptionError, ErrorKind
+from titanstore.segments.layout import ADDRESS_BYTES, Address
+
+# Kinds of values that versions remember, and the databases that hold them
+DOCUMENTS, ENTRIES, NAMES, OWNERS = b"d", b"e", b"n", b"o"
+DATABASE_OF = {DOCUMENTS: "documents", ENTRIES: "entries", NAMES: "names", OWNERS: "owners"}
+NUMBER_BYTES = 4
+
+
+class History:
+    """The versions of one transaction. A store that has none, or no databases for them, is empty.
+
+    A version that retention is taking away counts as an interval until the last of its records has
+    been dealt with: `numbers` has it, `versions` has it with `is_dropped`.
+    """
+
+    def __init__(
+        self, transaction: lmdb.Transaction[bytes], databases: dict[str, lmdb._Database]
+    ) -> None:
+        self._transaction = transaction
+        self._versions = databases.get("versions")
+        self._changes = databases.get("changes")
+        self._newest: bytes | None = None
+        self._numbers: list[int] | None = None
+
+    # -- versions --------------------------------------------------------------------------
+
+    def numbers(self) -> list[int]:
+        """Numbers of all intervals, oldest first."""
+        if self._numbers is None:
+            self._numbers = []
+            if self._versions is not None:
+                cursor = self._transaction.cursor(self._versions)
+                keys = cursor.iternext(values=False)
+                self._numbers = [unpack_version_number(key) for key in keys]
+        return list(self._numbers)
+
+    def versions(self) -> list[StoredVersion]:
+        """All versions, oldest first."""
+        if self._versions is None:
+            return []
+        cursor = self._transaction.cursor(self._versions)
+        return [unpack_version(unpack_version_number(key), data) for key, data in cursor]
+
+    def version(self, number: int) -> StoredVersion | None:
+        """One version, None if there is no such number."""
+        if self._versions is None:
+            return None
+        found = self._transaction.get(_number_key(number), db=self._versions)
+        return None if found is None else unpack_version(number, found)
+
+    def newest(self) -> bytes:
+        """The key of the newest interval, b"" when there is none: with none, nothing is logged."""
+        if self._newest is None:
+            self._newest = b""
+            if self._versions is not None:
+                cursor = self._transaction.cursor(self._versions)
+                if cursor.last():
+                    self._newest = cursor.key()
+        return self._newest
+
+    def set_version(self, stored: StoredVersion) -> None:
+        """Write a version."""
+        assert self._versions is not None, "only a store open for writing has versions to write"
+        key = _number_key(stored.version.number)
+        self._transaction.put(key, pack_version(stored), db=self._versions)
+        self._newest = self._numbers = None
+
+    def remove_version(self, number: int) -> None:
+        """Forget a version, of which no record is left."""
+        assert self._versions is not None, "only a store open for writing has versions to write"
+        self._transaction.delete(_number_key(number), db=self._versions)
+        self._newest = self._numbers = None
+
+    # -- records ---------------------------------------------------------------------------
+
+    def recorded(self, number: int, place: bytes) -> bytes | None:
+        """What one interval recorded of a place (kind, then key); b"": there was nothing there."""
+        if self._changes is None:
+            return None
+        return self._transaction.get(_number_key(number) + place, db=self._changes)
+
+    def leads_to(self, place: bytes, address: Address) -> bool:
+        """Has any version recorded this address at the place of an entry?"""
+        wanted = address.pack()
+        for number in reversed(self.numbers()):  # the newest most likely has
+            found = self.recorded(number, place)
+            if found and wanted in _each_address(found):
+                return True
+        return False
+
+    def first(self, numbers: Sequence[int], place: bytes) -> bytes | None:
+        """The first record of a place in these intervals, None where none has one."""
+        for number in numbers:
+            found = self.recorded(number, place)
+            if found is not None:
+                return found
+        return None
+
+    def changes(self, number: int, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Records of one interval as (place, value), in order, from the place `start` on."""
+        if self._changes is None:
+            return
+        prefix = _number_key(number)
+        cursor = self._transaction.cursor(self._changes)
+        more = cursor.set_range(prefix + start)
+        while more:
+            key = cursor.key()
+            if not key.startswith(prefix):
+                return
+            yield key[NUMBER_BYTES:], cursor.value()
+            more = cursor.next()
+
+    def intervals(self) -> list[int]:
+        """Numbers under which there are records, ascending; all of them are in `numbers`."""
+        found: list[int] = []
+        if self._changes is None:
+            return found
+        cursor = self._transaction.cursor(self._changes)
+        more = cursor.first()
+        while more:
+            found.append(unpack_version_number(cursor.key()[:NUMBER_BYTES]))
+            more = cursor.set_range(_number_key(found[-1] + 1))
+        return found
+
+    def touched(self, numbers: Sequence[int]) -> dict[bytes, bytes]:
+        """Each place changed in these intervals, oldest first, with its first record."""
+        found: dict[bytes, bytes] = {}
+        for number in numbers:
+            for place, value in self.changes(number):
+                found.setdefault(place, value)
+        return found
+
+    def record(self, number: int, place: bytes, value: bytes) -> None:
+        """Write a record, over an older one."""
+        assert self._changes is not None, "only a store open for writing has changes to write"
+        self._transaction.put(_number_key(number) + place, value, db=self._changes)
+
+    def remember(self, place: bytes, value: bytes) -> None:
+        """Record a value in the newest interval; `is_remembered` says whether it must be."""
+        assert self._changes is not None, "only a store open for writing has changes to write"
+        self._transaction.put(self.newest() + place, value, db=self._changes)
+
+    def is_remembered(self, place: bytes) -> bool:
+        """Has the newest interval a record of a place, or is there no version at all?"""
+        newest = self.newest()
+        if not newest or self._changes is None:
+            return True
+        return self._transaction.get(newest + place, db=self._changes) is not None
+
+    def forget(self, number: int, place: bytes) -> None:
+        """Remove a record."""
+        assert self._changes is not None, "only a store open for writing has changes to write"
+        self._transaction.delete(_number_key(number) + place, db=self._changes)
+
+
+def _number_key(number: int) -> bytes:
+    return number.to_bytes(NUMBER_BYTES, "big")
+
+
+def pack_addresses(addresses: Sequence[Address]) -> bytes:
+    """Addresses one after the other: what a record holds of an entry."""
+    return b"".join(address.pack() for address in addresses)
+
+
+def unpack_addresses(data: bytes) -> list[Address]:
+    """Inverse of `pack_addresses`; CorruptionError (BAD_CATALOG) otherwise."""
+    if len(data) % ADDRESS_BYTES:
+        raise CorruptionError("catalog: addresses of a version damaged", ErrorKind.BAD_CATALOG)
+    return [Address.unpack(each) for each in _each_address(data)]
+
+
+def _each_address(data: bytes) -> list[bytes]:
+    return [data[at : at + ADDRESS_BYTES] for at in range(0, len(data), ADDRESS_BYTES)]

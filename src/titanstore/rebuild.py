@@ -1,0 +1,70 @@
+"""A store made anew from its Lance tables, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from titanstore.config import StoreConfig
+from titanstore.errors import CorruptionError, ErrorKind, InvalidInputError, NotFoundError
+from titanstore.search.lance import LanceSettings, LanceTable, LanceUnavailableError
+from titanstore.search.lance_rebuild import rebuild_store_from_lance
+from titanstore.store import EmbeddingStore
+
+
+def rebuild_from_lance(
+    path: str | os.PathLike[str],
+    lance_folder: str | os.PathLike[str],
+    config: StoreConfig | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Make a store at `path` out of the Lance tables in a folder; returns how many vectors.
+
+    Parameters
+    ----------
+    path
+        Must not exist.
+    lance_folder
+        The folder `lance` of a store, or a copy of it.
+    progress
+        Told the number of vectors of the present table so far.
+
+    Returns
+    -------
+    int
+        Vectors stored: those that the tables had taken up, which `maintain` sees to. Versions and
+        writes after it are not in them; of a key that several documents hold, one document is.
+
+    Raises
+    ------
+    InvalidInputError
+        NOT_A_STORE: `path` exists.
+    NotFoundError
+        NO_STORE: there is no table in `lance_folder`.
+    CorruptionError
+        BAD_INDEX: a table is not what was written. Nothing is left at `path`.
+    StorageError, ReadOnlyError
+    """
+    target, source = Path(path), Path(lance_folder)
+    if target.exists():
+        raise InvalidInputError(f"{target} exists; name a new folder", ErrorKind.NOT_A_STORE)
+    names = sorted(each.name for each in source.glob("*") if each.name.isdigit())
+    if not names:
+        raise NotFoundError(f"no Lance table in {source}", ErrorKind.NO_STORE)
+    count = 0
+    try:
+        with EmbeddingStore.open(target, config) as store:
+            for name in names:
+                settings = LanceSettings()
+                with LanceTable.open(source / name, int(name), settings, read_only=True) as table:
+                    count += rebuild_store_from_lance(table, store, progress)
+    except LanceUnavailableError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise CorruptionError(f"{source}: {error.reason}", ErrorKind.BAD_INDEX) from error
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    return count

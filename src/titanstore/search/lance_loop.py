@@ -1,0 +1,122 @@
+"""The one thread that talks to LanceDB, and the one place where its failures become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from titanstore.errors import ErrorKind, InvalidInputError
+from titanstore.search.lance_errors import LanceUnavailableError
+from titanstore.search.lance_settings import LanceSettings
+
+_Result = TypeVar("_Result")
+QUIET = "LANCEDB_LOG"
+
+
+def import_lancedb() -> Any:
+    """The package lancedb; about 1 s and 52 MB the first time.
+
+    Sets LANCEDB_LOG=error unless it is set: lancedb else writes a line for every query.
+
+    Raises
+    ------
+    InvalidInputError
+        BAD_SETTING: it is not installed.
+    """
+    os.environ.setdefault(QUIET, "error")
+    try:
+        import lancedb
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise InvalidInputError(
+            f"search_index lance needs a package ({error}): pip install titanstore[lance]",
+            ErrorKind.BAD_SETTING,
+        ) from error
+    return lancedb
+
+
+class LanceLoop:
+    """An event loop in a thread of its own, with one LanceDB connection. Any thread may call.
+
+    Owned by one `LanceTable`; useless in a forked child, where it says so.
+    """
+
+    def __init__(self, folder: Path, settings: LanceSettings) -> None:
+        lancedb = import_lancedb()
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="titanstore-lance", daemon=True)
+        self._thread.start()
+        self._is_closed = False
+        try:
+            self.session = lancedb.Session(
+                index_cache_size_bytes=settings.cache_bytes,
+                metadata_cache_size_bytes=settings.metadata_bytes,
+            )
+            # an absolute path: one that begins with "db" would mean LanceDB's cloud
+            self.connection = self.run(
+                lambda: lancedb.connect_async(str(folder.absolute()), session=self.session)
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _serve(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def run(
+        self,
+        work: Callable[[], Coroutine[Any, Any, _Result]],
+        timeout_s: float | None = None,
+    ) -> _Result:
+        """The result of a coroutine made by `work`, in the calling thread.
+
+        Raises
+        ------
+        LanceUnavailableError
+            It raised anything, took longer than `timeout_s`, or this is a forked child's copy.
+        """
+        if self._pid != os.getpid():
+            raise LanceUnavailableError("LanceDB does not work in the child of a fork; use spawn")
+        if self._is_closed:
+            raise LanceUnavailableError("the table is closed")
+        future = asyncio.run_coroutine_threadsafe(_translated(work), self._loop)
+        try:
+            return future.result(timeout_s)
+        except concurrent.futures.TimeoutError as error:
+            future.cancel()
+            raise LanceUnavailableError(f"no answer within {timeout_s} s") from error
+        except concurrent.futures.CancelledError as error:
+            raise LanceUnavailableError("the table was closed meanwhile") from error
+
+    def close(self) -> None:
+        """Stop the thread; idempotent. In a forked child there is none to stop."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._pid != os.getpid():
+            return
+        self._loop.call_soon_threadsafe(self._stop)
+        self._thread.join()
+
+    def _stop(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.call_soon(self._loop.stop)
+
+
+async def _translated(work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+    try:
+        return await work()
+    except (LanceUnavailableError, asyncio.CancelledError):
+        raise
+    except BaseException as error:  # damaged files end in a Rust panic, which is no Exception
+        raise LanceUnavailableError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,74 @@
+"""A store's vectors out of its Lance table, bit for bit, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from titanstore.search.lance import LanceTable
+from titanstore.search.lance_schema import StoredRow, Vector
+
+_GROUP_ROWS = 256
+
+
+class Group(NamedTuple):
+    """Vectors that can be stored with one call."""
+
+    document: str | None
+    keys: list[str]
+    vectors: Vector  # float32, shape (len(keys), dimension), C order
+
+
+class Receiver(Protocol):
+    """What `EmbeddingStore` offers."""
+
+    def put_many(self, keys: Sequence[str], vectors: Vector, document: str | None = None) -> None:
+        """Store vectors, all or none."""
+
+
+def groups_of(rows: Iterable[StoredRow], count_max: int = _GROUP_ROWS) -> Iterator[Group]:
+    """Rows that follow each other, of one document and one dimension, decoded.
+
+    Raises
+    ------
+    LanceUnavailableError
+        A frame is not what was written; and whatever `rows` raises.
+    """
+    keys: list[str] = []
+    vectors: list[Vector] = []
+    document: str | None = None
+    for row in rows:
+        vector = row.vector()
+        fits = row.document == document and (not vectors or vectors[0].size == vector.size)
+        if keys and not (fits and len(keys) < count_max):
+            yield Group(document, keys, np.stack(vectors))
+            keys, vectors = [], []
+        document = row.document
+        keys.append(row.key)
+        vectors.append(vector)
+    if keys:
+        yield Group(document, keys, np.stack(vectors))
+
+
+def rebuild_store_from_lance(
+    table: LanceTable, store: Receiver, progress: Callable[[int], None] | None = None
+) -> int:
+    """Put every vector of the table into an empty store; how many there were.
+
+    The vectors are those as of the table's watermark. A document's keys come in the table's
+    order; of a key that several documents hold, the table knows one.
+
+    Raises
+    ------
+    LanceUnavailableError
+        Something is not what was written, perhaps seen only at the end: discard the store.
+    """
+    count = 0
+    for group in groups_of(table.rows()):
+        store.put_many(group.keys, group.vectors, group.document)
+        count += len(group.keys)
+        if progress is not None:
+            progress(count)
+    return count

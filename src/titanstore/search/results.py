@@ -1,0 +1,138 @@
+"""Results of earlier queries, kept exactly as long as no change can alter them.
+
+A result of k keys changes only when one of them goes or gets another vector, or when a new vector
+is at most as far from the query as the last of them. Both are looked at when the query comes
+again: the keys against the catalog, and the rows appended since against the last distance. What
+cannot be followed that way ends a result: a rollback that brought old records back, a compaction,
+any change at all for results that are narrowed to documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from titanstore.catalog.catalog import Catalog
+from titanstore.errors import CorruptionError
+from titanstore.keys import stored_key
+from titanstore.search.distance import Metric
+from titanstore.search.flat import Found, score_rows
+from titanstore.search.quantise import quantise
+from titanstore.search.scope import Scope, look
+from titanstore.segments.reader import SegmentReader
+from titanstore.types import Hit
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One result and the state of the store that it belongs to."""
+
+    found: tuple[Found, ...]
+    scanned: dict[int, int]  # by segment: rows that were looked at
+    change: int  # the last transaction that was committed before it was found
+    revivals: int
+    is_full: bool  # k results were there
+
+
+class ResultCache:
+    """The most recently used results. Any thread may use it."""
+
+    def __init__(
+        self,
+        entries_max: int,
+        catalog: Catalog,
+        reader: SegmentReader,
+        generation: Callable[[], int],
+    ) -> None:
+        self._entries_max = entries_max
+        self._catalog = catalog
+        self._reader = reader
+        self._generation = generation
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(
+        self, query: NDArray[np.float32], k: int, metric: Metric, prefix: str | None
+    ) -> list[Hit] | None:
+        """The result of the same query, None unless it is certainly the present one."""
+        if not self._entries_max:
+            return None
+        name = _name(query, k, metric, prefix)
+        with self._lock:
+            kept = self._kept.get(name)
+            if kept is not None:
+                self._kept.move_to_end(name)
+        if kept is None:
+            return None
+        change = self._catalog.last_change()
+        if change != kept.change:
+            if prefix is not None or not self._is_unaltered(kept, query, metric):
+                with self._lock:
+                    if self._kept.get(name) is kept:
+                        del self._kept[name]
+                return None
+            kept.change = change
+        return [Hit(each.key, each.distance) for each in kept.found]
+
+    def put(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        metric: Metric,
+        prefix: str | None,
+        found: Sequence[Found],
+        scope: Scope,
+        change: int,
+    ) -> None:
+        """Keep a result that was found after transaction `change` had been committed."""
+        if not self._entries_max:
+            return
+        kept = _Kept(tuple(found), scope.scanned, change, scope.revivals, len(found) >= k)
+        with self._lock:
+            self._kept[_name(query, k, metric, prefix)] = kept
+            while len(self._kept) > self._entries_max:
+                self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()
+
+    def _is_unaltered(self, kept: _Kept, query: NDArray[np.float32], metric: Metric) -> bool:
+        generation = self._generation()
+        try:
+            scope = look(self._catalog, self._reader, query.size)
+        except CorruptionError:
+            return False  # the search itself will tell
+        if scope.rowless or not kept.scanned.keys() <= scope.scanned.keys():
+            return False
+        fingerprints = [stored_key(each.key).fingerprint() for each in kept.found]
+        with self._catalog.reading() as view:
+            if scope.revivals != kept.revivals or not scope.is_whole(view):
+                return False
+            places = view.lookup_many(fingerprints)
+        if any(each.address not in at for each, at in zip(kept.found, places, strict=True)):
+            return False
+        last = kept.found[-1].distance if kept.is_full else np.inf
+        queries = quantise(query[None])
+        for plane, mask in scope.planes:
+            first = kept.scanned.get(plane.number, 0)
+            if mask[first:].any():
+                lower, _ = score_rows(plane.rows[first:], queries, metric)
+                if (lower[0][mask[first:]] <= last).any():
+                    return False
+        if generation != self._generation():
+            return False  # rows that were current may have been unmarked before they were looked at
+        kept.scanned = scope.scanned
+        return True
+
+
+def _name(query: NDArray[np.float32], k: int, metric: Metric, prefix: str | None) -> bytes:
+    asked = f"{k} {metric} {query.size} {prefix is not None} {prefix or ''}".encode()
+    return hashlib.blake2b(query.tobytes() + asked, digest_size=16).digest()

@@ -1,0 +1,322 @@
+"""Plane files: the int8 codes of a segment's vectors, one row a record, for search to scan.
+
+A segment has one plane for each dimension that its searchable vectors have. A row holds the codes
+and what bounds the error of a score computed from them. Rows are appended and never change; a
+record names its row, a row its record. Sliced frames keep their codes here and nowhere else, so a
+plane is as durable as its segment. FORMAT.md, "Plane, version 1".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import NDArray
+
+from titanstore.codec.base import Vector
+from titanstore.codec.frame import HEADER_BYTES, SLICED_CODEC_ID, Buffer, parse_header
+from titanstore.codec.sliced import Codes, slice_words
+from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
+from titanstore.segments.disk import storage_error
+
+PLANE_VERSION = 1
+_MAGIC = b"TPLN"
+_HEADER = struct.Struct("<4sHHII16sI")  # magic, version, 0, segment, dimension, store id, CRC-32C
+PLANE_HEADER_BYTES = 64
+# record's offset, document, scale, error, square of the norm, CRC-32C of the row so far
+_FACTS = struct.Struct("<IIffdI")
+_FACTS_BYTES = 32
+_NO_RECORD = 0  # as an offset: the header of the segment lies there
+# Summing up to 16 383 squares in any order errs by less than 1.9e-12, the root of it by half of
+# that, and rounding the rests and their squares by 5e-16
+_ERROR_SLACK = 1 + 4e-12
+_BLOCK_VALUES = 24_576  # worked out at a time: their scratch stays in the second-level cache
+
+
+_Wide = NDArray[np.float64]
+
+
+class PlaneRow(NamedTuple):
+    """What search needs to know of one vector x.
+
+    |x - (codes + 0.5) * scale| <= error, in float64. Not searchable: scale is NaN.
+    """
+
+    codes: bytes
+    scale: float  # float32
+    error: float  # float32
+    square: float  # x.x, the correctly rounded sum of exact products
+
+
+def plane_path(folder: Path, number: int, dimension: int) -> Path:
+    """File of the plane of segment `number` for vectors of `dimension`."""
+    return folder / f"{number:05d}-{dimension}.plane"
+
+
+def row_bytes(dimension: int) -> int:
+    """Bytes from one row to the next: a multiple of 8, so that facts are aligned."""
+    return -(-dimension // 8) * 8 + _FACTS_BYTES
+
+
+def row_type(dimension: int) -> np.dtype[np.void]:
+    """The dtype of a row."""
+    start = row_bytes(dimension) - _FACTS_BYTES
+    return np.dtype(
+        {
+            "names": ["codes", "offset", "document", "scale", "error", "square", "check"],
+            "formats": [(np.int8, dimension), "<u4", "<u4", "<f4", "<f4", "<f8", "<u4"],
+            "offsets": [0, *(start + at for at in (0, 4, 8, 12, 16, 24))],
+            "itemsize": row_bytes(dimension),
+        }
+    )
+
+
+def plane_row(vector: Vector, frame: Buffer) -> PlaneRow:
+    """`plane_rows` of one vector."""
+    return plane_rows([vector], [frame])[0]
+
+
+def plane_rows(vectors: Sequence[Vector], frames: Sequence[Buffer]) -> list[PlaneRow]:
+    """The rows for vectors of one dimension and the frames that will be stored with them.
+
+    A sliced frame's own codes are used, since they are what completes it. About 20 us a vector.
+    """
+    found: list[PlaneRow] = []
+    while len(found) < len(vectors):
+        size = max(1, _BLOCK_VALUES // vectors[0].size)
+        block = slice(len(found), len(found) + size)
+        found += _block_of_rows(vectors[block], frames[block])
+    return found
+
+
+def _block_of_rows(vectors: Sequence[Vector], frames: Sequence[Buffer]) -> list[PlaneRow]:
+    narrow = np.stack(vectors)
+    is_finite = np.logical_and.reduce(np.isfinite(narrow), axis=1)
+    narrow[~is_finite] = 0
+    wide = narrow.astype(np.float64)
+    codes = np.zeros(wide.shape, np.int8)
+    for place in np.flatnonzero(is_finite).tolist():
+        codes[place] = _codes_of(vectors[place], frames[place])
+    middles: _Wide = codes + np.float64(0.5)
+    scales = _best_scales(wide, middles)
+    errors = _errors(wide, middles, scales)
+    squares = exact_sums(wide * wide)
+    return [
+        PlaneRow(code.tobytes(), float(scale), _rounded_up(error), square)
+        if finite
+        else PlaneRow(code.tobytes(), math.nan, math.nan, math.nan)
+        for code, scale, error, square, finite in zip(
+            codes, scales, errors.tolist(), squares, is_finite, strict=True
+        )
+    ]
+
+
+def _codes_of(vector: Vector, frame: Buffer) -> Codes:
+    header = parse_header(frame)
+    if header.codec_id == SLICED_CODEC_ID:
+        return np.frombuffer(frame, np.int8, header.dimension, HEADER_BYTES)
+    return slice_words(vector.view(np.uint32)).codes
+
+
+def _best_scales(wide: _Wide, middles: _Wide) -> NDArray[np.float32]:
+    """The scales that fit best, rather than the steps: they serve scaled grids as well."""
+    products = np.einsum("ij,ij->i", wide, middles)
+    with np.errstate(over="ignore", under="ignore"):
+        quotients = products / np.einsum("ij,ij->i", middles, middles)
+        scales: NDArray[np.float32] = quotients.astype(np.float32)
+    scales[~np.isfinite(scales)] = 0
+    return scales
+
+
+def _errors(wide: _Wide, middles: _Wide, scales: NDArray[np.float32]) -> _Wide:
+    """Upper bounds of |x - middles * scale|, row by row.
+
+    A product of a scale and a middle is exact: 24 and 9 bits.
+    """
+    rests = wide - middles * scales[:, None].astype(np.float64)
+    errors: _Wide = np.sqrt(np.einsum("ij,ij->i", rests, rests)) * _ERROR_SLACK
+    return errors
+
+
+def is_row_of(row: PlaneRow, vector: Vector) -> bool:
+    """Does a stored row say the truth about a vector? For `check`; takes any codes that do."""
+    if not np.isfinite(vector).all():
+        return math.isnan(row.scale)
+    wide = vector.astype(np.float64)
+    middles = np.frombuffer(row.codes, np.int8) + 0.5
+    rests = wide - middles * row.scale
+    error = math.sqrt(np.dot(rests, rests))
+    is_near = error / _ERROR_SLACK <= row.error <= _rounded_up(error * _ERROR_SLACK**2)
+    return is_near and row.square == exact_sums((wide * wide)[None])[0]
+
+
+def exact_sums(terms: _Wide) -> list[float]:
+    """The correctly rounded sum of each row of squares of float32 values, shape (rows, values).
+
+    Notes
+    -----
+    With u a power of two above a row's largest term, a term is cut at multiples of u 2^-38 and
+    what is left at multiples of u 2^-76; both cuts are exact, since adding and subtracting
+    1.5 * 2^52 times the unit rounds to its multiples, and so are the sums of 2^14 parts of at most
+    39 bits, in any order. Neumaier's sum of the two has an exact error. What is left after both
+    cuts is less than 2^14 u 2^-77 in all: where adding or subtracting that much changes the
+    rounding, `math.fsum` has the say.
+    """
+    _, exponents = np.frexp(terms.max(axis=1))
+    units = np.ldexp(1.0, exponents)[:, None]
+    high, rest = _cut(terms, units * 2.0**-38)
+    low, rest = _cut(rest, units * 2.0**-76)
+    highs, lows = high.sum(axis=1), low.sum(axis=1)
+    sums = highs + lows
+    errors = lows - (sums - highs)  # exact where no low sum is larger than its high one
+    slack = np.where(rest.any(axis=1), units[:, 0] * 2.0**-62, 0.0)
+    is_sure = (sums + (errors + slack) == sums) & (sums + (errors - slack) == sums)
+    is_sure &= np.abs(lows) <= highs
+    return [
+        total if sure else math.fsum(row.tolist())
+        for total, sure, row in zip(sums.tolist(), is_sure.tolist(), terms, strict=True)
+    ]
+
+
+def _cut(values: _Wide, units: _Wide) -> tuple[_Wide, _Wide]:
+    """Values rounded to multiples of `units`, and what is left."""
+    shift = 1.5 * 2.0**52 * units
+    high = (values + shift) - shift
+    return high, values - high
+
+
+def _rounded_up(error: float) -> float:
+    """The smallest float32 not below a float64; infinity beyond the largest."""
+    with np.errstate(over="ignore"):
+        nearest = np.float32(error)
+    return float(nearest if float(nearest) >= error else np.nextafter(nearest, np.float32(np.inf)))
+
+
+def pack_row(row: PlaneRow, offset: int, document: int) -> bytes:
+    """One row of the file, for the record at `offset`."""
+    padded = row.codes + bytes(-len(row.codes) % 8)
+    covered = padded + _FACTS.pack(offset, document, row.scale, row.error, row.square, 0)[:-4]
+    return covered + crc32c(covered).to_bytes(4, "little") + bytes(_FACTS_BYTES - _FACTS.size)
+
+
+def void_row(dimension: int) -> bytes:
+    """A row of no record, for what a write that was never acknowledged left behind."""
+    return pack_row(PlaneRow(bytes(dimension), math.nan, math.nan, math.nan), _NO_RECORD, 0)
+
+
+def plane_header(number: int, dimension: int, store_id: bytes) -> bytes:
+    """The first bytes of a plane file."""
+    fields = (_MAGIC, PLANE_VERSION, 0, number, dimension, store_id)
+    covered = _HEADER.pack(*fields, 0)[:-4]
+    return (covered + crc32c(covered).to_bytes(4, "little")).ljust(PLANE_HEADER_BYTES, b"\0")
+
+
+class Plane:
+    """One mapped plane file, as long as it was when it was mapped. Any thread may read.
+
+    Attributes
+    ----------
+    rows
+        Structured array of `row_type`, read-only, a view of the mapping.
+    """
+
+    def __init__(self, folder: Path, number: int, dimension: int, store_id: bytes) -> None:
+        self.number = number
+        self.dimension = dimension
+        path = plane_path(folder, number, dimension)
+        place = f"plane {path.name}"
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise CorruptionError(f"{place} is missing", ErrorKind.MISSING_SEGMENT) from error
+        except OSError as error:
+            raise storage_error(error, f"opening {place}") from error
+        try:
+            size = os.fstat(descriptor).st_size
+            if size < PLANE_HEADER_BYTES:
+                raise CorruptionError(f"{place}: shorter than its header", ErrorKind.SHORT_SEGMENT)
+            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise storage_error(error, f"mapping {place}") from error
+        finally:
+            os.close(descriptor)
+        # as of a segment: the kernel's own read-ahead would read megabytes for one row
+        mapping.madvise(mmap.MADV_RANDOM)
+        self._is_for_scans = False
+        _check_header(memoryview(mapping), number, dimension, store_id, place)
+        self._mapping = mapping
+        kind = row_type(dimension)
+        count = (size - PLANE_HEADER_BYTES) // kind.itemsize
+        self.rows: NDArray[Any] = np.frombuffer(mapping, kind, count, PLANE_HEADER_BYTES)
+        self.rows.flags.writeable = False
+
+    @property
+    def codes(self) -> Codes:
+        """int8, shape (rows, dimension), rows not contiguous with each other."""
+        codes: Codes = self.rows["codes"]
+        return codes
+
+    def codes_of(self, row: int) -> memoryview:
+        """Bytes of the codes of one row; raises CorruptionError (SHORT_SEGMENT)."""
+        start = self._start(row)
+        return memoryview(self._mapping)[start : start + self.dimension]
+
+    def _start(self, row: int) -> int:
+        if not 0 <= row < len(self.rows):
+            raise CorruptionError(
+                f"plane {plane_path(Path(), self.number, self.dimension).name}: "
+                f"{len(self.rows)} rows, {row + 1} wanted",
+                ErrorKind.SHORT_SEGMENT,
+            )
+        return PLANE_HEADER_BYTES + row * self.rows.itemsize
+
+    def will_need(self, row: int, count: int = 1) -> None:
+        """Have the kernel read the pages of rows, if need be, in one go and no others."""
+        size = self.rows.itemsize
+        first = (PLANE_HEADER_BYTES + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
+        length = min(PLANE_HEADER_BYTES + (row + count) * size, len(self._mapping)) - first
+        if length > 0:
+            with contextlib.suppress(OSError):  # it is advice: the read itself will tell
+                self._mapping.madvise(mmap.MADV_WILLNEED, first, length)
+
+    def will_scan(self) -> None:
+        """Have the kernel read everything, if need be, and ahead from now on."""
+        if not self._is_for_scans:
+            self._is_for_scans = True
+            with contextlib.suppress(OSError):
+                self._mapping.madvise(mmap.MADV_NORMAL)
+                self._mapping.madvise(mmap.MADV_WILLNEED)
+
+    def row(self, row: int) -> PlaneRow | None:
+        """One row; None where it does not match its checksum. Raises as `codes_of`."""
+        start = self._start(row)
+        stored = memoryview(self._mapping)[start : start + self.rows.itemsize]
+        facts = len(stored) - _FACTS_BYTES
+        _, _, scale, error, square, check = _FACTS.unpack_from(stored, facts)
+        if crc32c(stored[: facts + _FACTS.size - 4]) != check:
+            return None
+        return PlaneRow(bytes(stored[: self.dimension]), scale, error, square)
+
+
+def _check_header(
+    data: memoryview, number: int, dimension: int, store_id: bytes, place: str
+) -> None:
+    magic, version, _, seen, width, owner, check = _HEADER.unpack_from(data)
+    if magic == _MAGIC and version > PLANE_VERSION:
+        raise NewerFormatError(
+            f"{place}: version {version}, this release reads up to {PLANE_VERSION}",
+            ErrorKind.NEWER_FORMAT,
+        )
+    is_whole = magic == _MAGIC and crc32c(data[: _HEADER.size - 4]) == check
+    if not is_whole or (seen, width, owner) != (number, dimension, store_id):
+        raise CorruptionError(
+            f"{place}: header is damaged or belongs to another store", ErrorKind.BAD_SEGMENT
+        )

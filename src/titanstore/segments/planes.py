@@ -1,0 +1,292 @@
+"""All planes of a store: appended to and marked by the one writer."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from titanstore.errors import CorruptionError, ErrorKind, StoreError
+from titanstore.segments.disk import storage_error, sync_folder, write_at
+from titanstore.segments.layout import Address
+from titanstore.segments.marks import (
+    CURRENT,
+    GONE,
+    UNSEARCHABLE,
+    MarkArray,
+    MarksWriter,
+    fresh_path,
+    marks_path,
+)
+from titanstore.segments.plane import (
+    PLANE_HEADER_BYTES,
+    Plane,
+    PlaneRow,
+    pack_row,
+    plane_header,
+    plane_path,
+    row_bytes,
+    void_row,
+)
+
+PlaneId = tuple[int, int]  # segment, dimension
+_MARKS_OPEN_MAX = 64  # files
+
+
+class RowAddress(NamedTuple):
+    """One row of one plane."""
+
+    segment: int
+    dimension: int
+    row: int
+
+
+class NewRow(NamedTuple):
+    """What a plane writer is asked to append."""
+
+    row: PlaneRow
+    offset: int  # of its record
+    document: int
+    is_current: bool
+
+
+def plane_ids(folder: Path) -> list[PlaneId]:
+    """The planes that a folder of segments has, in order."""
+    found = []
+    for name in os.listdir(folder):  # noqa: PTH208  # names are all that is wanted
+        if name.endswith(".plane"):
+            number, _, dimension = name[: -len(".plane")].partition("-")
+            found.append((int(number), int(dimension)))
+    return sorted(found)
+
+
+class _Appended(NamedTuple):
+    """Rows of one append, and where the first of their records lies."""
+
+    key: PlaneId
+    start: Address
+    rows: range
+
+
+class PlaneWriter:
+    """Appends rows and marks them. One thread at a time; the segment writer drives it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        store_id: bytes,
+        *,
+        durable: bool,
+        current_offsets: Callable[[int], NDArray[np.uint32]],
+    ) -> None:
+        self._folder = folder
+        self._store_id = store_id
+        self._durable = durable
+        self._current_offsets = current_offsets  # of a segment's current records
+        self._descriptors: dict[PlaneId, int] = {}
+        self._marks: dict[PlaneId, MarksWriter] = {}
+        self._latest: list[_Appended] = []  # what may not have been committed
+
+    def next_row(self, segment: int, dimension: int) -> int:
+        """The row that the next append to this plane gets.
+
+        Raises
+        ------
+        CorruptionError
+            MISSING_SEGMENT: the plane was there and is not, so its rows would be given twice.
+        """
+        path = plane_path(self._folder, segment, dimension)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError as error:
+            if marks_path(self._folder, segment, dimension).exists():
+                raise CorruptionError(
+                    f"plane {path.name} is missing", ErrorKind.MISSING_SEGMENT
+                ) from error
+            return 0
+        # rows of a write that was never acknowledged stay: nothing leads to them
+        return -(-max(0, size - PLANE_HEADER_BYTES) // row_bytes(dimension))
+
+    def append(self, segment: int, dimension: int, rows: Sequence[NewRow]) -> None:
+        """Append rows durably and mark them; raises OSError, StoreError."""
+        first = self.next_row(segment, dimension)
+        start = Address(segment, rows[0].offset)
+        data, marks = bytearray(), bytearray()
+        for row, offset, document, is_current in rows:
+            data += pack_row(row, offset, document)
+            mark = UNSEARCHABLE if math.isnan(row.scale) else CURRENT
+            marks.append(mark if is_current else GONE)
+        descriptor = self._open((segment, dimension))
+        marks_writer = self.marks(segment, dimension)
+        self._latest.append(
+            _Appended((segment, dimension), start, range(first, first + len(marks)))
+        )
+        write_at(descriptor, data, PLANE_HEADER_BYTES + first * row_bytes(dimension))
+        if self._durable:
+            os.fdatasync(descriptor)
+        marks_writer.put(first, bytes(marks))
+
+    def _open(self, key: PlaneId) -> int:
+        if key not in self._descriptors:
+            for older in [other for other in self._descriptors if other[0] != key[0]]:
+                os.close(self._descriptors.pop(older))  # only the last segment is appended to
+            path = plane_path(self._folder, *key)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                self._make_sure_of_header(key, descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            self._descriptors[key] = descriptor
+        return self._descriptors[key]
+
+    def _make_sure_of_header(self, key: PlaneId, descriptor: int) -> None:
+        header = plane_header(*key, self._store_id)
+        if os.pread(descriptor, PLANE_HEADER_BYTES, 0) == header:
+            return
+        if os.fstat(descriptor).st_size > PLANE_HEADER_BYTES:
+            raise CorruptionError(
+                f"plane {plane_path(self._folder, *key).name}: header is damaged or belongs to "
+                "another store",
+                ErrorKind.BAD_SEGMENT,
+            )
+        write_at(descriptor, header, 0)
+        if self._durable:
+            os.fdatasync(descriptor)
+            sync_folder(self._folder)
+
+    def take_back(self, last: Address) -> None:
+        """Make rows whose records were never acknowledged lead to none.
+
+        What is appended next, from the committed end `last` on, may lie where they lay.
+        Raises OSError, StoreError.
+        """
+        while self._latest:
+            key, start, rows = self._latest[-1]
+            if start >= last:
+                self._make_void(key, rows)
+            self._latest.pop()
+
+    def take_back_all(self, last: Address) -> None:
+        """As `take_back`, for what an earlier writer left behind."""
+        for key in plane_ids(self._folder):
+            if key[0] < last.segment:
+                continue
+            try:
+                offsets = Plane(self._folder, *key, self._store_id).rows["offset"]
+            except CorruptionError:
+                continue  # `check` has the say; a plane that is being begun has no rows
+            end = last.offset if key[0] == last.segment else 0
+            first = len(offsets)
+            while first and (offsets[first - 1] >= end or not offsets[first - 1]):
+                first -= 1
+            try:
+                self._make_void(key, range(first, len(offsets)))
+            except OSError as error:
+                raise storage_error(error, "taking back rows of a plane") from error
+
+    def _make_void(self, key: PlaneId, rows: range) -> None:
+        size, void = row_bytes(key[1]), void_row(key[1])
+        descriptor = self._open(key)
+        count, torn = divmod(os.fstat(descriptor).st_size - PLANE_HEADER_BYTES, size)
+        if torn:  # no reader looks at a row that is not whole
+            os.ftruncate(descriptor, PLANE_HEADER_BYTES + count * size)
+        for row in rows[: max(0, count - rows.start)]:
+            write_at(descriptor, void, PLANE_HEADER_BYTES + row * size)
+        with contextlib.suppress(StoreError):  # a void row is never near, marked or not
+            self.marks(*key).set(rows, GONE)
+
+    # -- marks -----------------------------------------------------------------------------
+
+    def marks(self, segment: int, dimension: int) -> MarksWriter:
+        """The marks of a plane, made anew from the catalog where they are not believed."""
+        key = (segment, dimension)
+        if key not in self._marks:
+            path = marks_path(self._folder, segment, dimension)
+            found = MarksWriter.open(path, self._store_id) or MarksWriter.build(
+                path, self._store_id, self._marks_by_catalog(segment, dimension).tobytes()
+            )
+            while len(self._marks) >= _MARKS_OPEN_MAX:
+                self._marks.pop(next(iter(self._marks))).close()
+            self._marks[key] = found
+        return self._marks[key]
+
+    def _marks_by_catalog(self, segment: int, dimension: int) -> MarkArray:
+        plane = Plane(self._folder, segment, dimension, self._store_id)
+        if not len(plane.rows):
+            return np.empty(0, np.uint8)
+        return marks_of(plane, self._current_offsets(segment))
+
+    def make_sure_of_marks(self) -> None:
+        """Have believed marks for every plane; what a writer does when it opens a store.
+
+        A damaged plane is passed over, for `check` to list.
+        """
+        for segment, dimension in plane_ids(self._folder):
+            with contextlib.suppress(CorruptionError):
+                self.marks(segment, dimension)
+
+    def retire(self, rows: Iterable[RowAddress]) -> None:
+        """Unmark rows whose records are no longer current; after the commit.
+
+        Where it fails they stay marked: that costs a search a look, and the write is done.
+        """
+        for key, places in _by_plane(rows).items():
+            with contextlib.suppress(StoreError):
+                self.marks(*key).set(places, GONE)
+
+    def revive(self, rows: Iterable[RowAddress]) -> None:
+        """Mark rows whose records become current again; before the commit. Raises StoreError."""
+        for key, places in _by_plane(rows).items():
+            plane = Plane(self._folder, *key, self._store_id)
+            marks = self.marks(*key)
+            for row in places:
+                plane.codes_of(row)  # or it is an error of ours
+                is_searchable = not np.isnan(plane.rows["scale"][row])
+                marks.set([row], CURRENT if is_searchable else UNSEARCHABLE)
+
+    # -- files -----------------------------------------------------------------------------
+
+    def remove(self, segment: int) -> None:
+        """Remove the planes and marks of a segment that goes."""
+        try:
+            for key in plane_ids(self._folder):
+                if key[0] == segment:
+                    self._forget(key)
+                    marks = marks_path(self._folder, *key)
+                    marks.unlink(missing_ok=True)  # first: marks say that there is a plane
+                    fresh_path(marks).unlink(missing_ok=True)
+                    plane_path(self._folder, *key).unlink()
+        except OSError as error:
+            raise storage_error(error, f"removing the planes of segment {segment}") from error
+
+    def _forget(self, key: PlaneId) -> None:
+        if key in self._descriptors:
+            os.close(self._descriptors.pop(key))
+        if key in self._marks:
+            self._marks.pop(key).close()
+
+    def close(self) -> None:
+        """Close all files; idempotent."""
+        for key in [*self._descriptors, *self._marks]:
+            self._forget(key)
+
+
+def marks_of(plane: Plane, offsets: NDArray[np.uint32]) -> MarkArray:
+    """What the marks of a plane should be, given the offsets of its segment's current records."""
+    marks = np.isin(plane.rows["offset"], offsets).astype(np.uint8)
+    marks[(marks == CURRENT) & np.isnan(plane.rows["scale"])] = UNSEARCHABLE
+    return marks
+
+
+def _by_plane(rows: Iterable[RowAddress]) -> dict[PlaneId, list[int]]:
+    found: dict[PlaneId, list[int]] = {}
+    for segment, dimension, row in rows:
+        found.setdefault((segment, dimension), []).append(row)
+    return found

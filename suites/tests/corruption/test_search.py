@@ -1,0 +1,159 @@
+"""Damage of what search reads: an error that names the key, never a wrong answer in silence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fixtures.vectors import bfloat16
+from titanstore import CorruptionError, EmbeddingStore, ErrorKind, Hit, StoreConfig
+from titanstore.segments.plane import PLANE_HEADER_BYTES, row_bytes
+
+FAST = StoreConfig(durability="power_cut_may_lose_store")
+DIMENSION = 64
+ROWS = bfloat16(np.random.default_rng(5), 40, DIMENSION)
+KEYS = [f"key {place}" for place in range(len(ROWS))]
+ROW = row_bytes(DIMENSION)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original")
+    with EmbeddingStore.open(folder, FAST) as store:
+        store.put_many(KEYS, ROWS, "doc")
+    return folder
+
+
+@pytest.fixture
+def copy(original: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    shutil.copytree(original, folder)
+    return folder
+
+
+def plane(folder: Path) -> Path:
+    (found,) = (folder / "segments").glob("*.plane")
+    return found
+
+
+def flip(path: Path, offset: int, mask: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ mask]))
+
+
+def searched(folder: Path, query: int, k: int = 3) -> list[Hit] | CorruptionError:
+    with EmbeddingStore.open(folder, FAST, read_only=True) as store:
+        try:
+            return store.search(ROWS[query], k)
+        except CorruptionError as error:
+            return error
+
+
+@pytest.mark.parametrize("place", [0, 17, 39])
+@pytest.mark.parametrize("value", [0, 33, 63])
+def test_a_code_of_a_near_vector(original: Path, copy: Path, place: int, value: int) -> None:
+    """Its record cannot be made whole: the error says whose."""
+    flip(plane(copy), PLANE_HEADER_BYTES + place * ROW + value, 4)
+    found = searched(copy, place)
+    assert isinstance(found, CorruptionError)
+    assert repr(KEYS[place]) in str(found)
+    assert found.kind is ErrorKind.CHECKSUM_MISMATCH
+    with EmbeddingStore.open(copy, FAST, read_only=True) as store:
+        assert repr(KEYS[place]) in store.check().problems[0].place
+
+
+@pytest.mark.parametrize("mask", [1, 0x80])
+def test_damaged_codes_never_give_a_wrong_distance(original: Path, copy: Path, mask: int) -> None:
+    """Each hit is right, or there is an error; a vector is only missed if `check` lists it."""
+    for place in range(0, len(ROWS), 5):
+        flip(plane(copy), PLANE_HEADER_BYTES + place * ROW + place, mask)
+    with EmbeddingStore.open(original, FAST, read_only=True) as store:
+        right = dict(store.search(ROWS[1], len(ROWS)))
+    found = searched(copy, 1)
+    if not isinstance(found, CorruptionError):
+        assert all(right[hit.key] == hit.distance for hit in found)
+    with EmbeddingStore.open(copy, FAST, read_only=True) as store:
+        listed = {problem.place for problem in store.check().problems}
+    for place in range(0, len(ROWS), 5):
+        assert any(repr(KEYS[place]) in each for each in listed)
+
+
+def test_damage_far_away_is_of_no_consequence(original: Path, copy: Path) -> None:
+    (segment,) = (copy / "segments").glob("*.seg")
+    with EmbeddingStore.open(copy, FAST, read_only=True) as store:
+        order = [hit.key for hit in store.search(ROWS[0], len(ROWS))]
+        farthest = KEYS.index(order[-1])
+        record = store._cascade.cold.find(store._cascade.cold.document_keys("doc")[farthest])  # type: ignore[index]
+        assert record is not None
+    flip(segment, record.end - 3, 4)
+    assert searched(copy, 0) == searched(original, 0)
+    assert isinstance(searched(copy, farthest), CorruptionError)
+
+
+def test_a_damaged_vector_can_be_deleted_or_mended(copy: Path) -> None:
+    flip(plane(copy), PLANE_HEADER_BYTES + 7 * ROW + 5, 4)
+    flip(plane(copy), PLANE_HEADER_BYTES + 8 * ROW + 5, 4)
+    with EmbeddingStore.open(copy, FAST) as store:
+        store.delete([KEYS[7]])
+        assert KEYS[7] not in [hit.key for hit in store.search(ROWS[7], 3)]
+        with pytest.raises(CorruptionError):
+            store.search(ROWS[8], 3)
+        store.put(KEYS[8], ROWS[8])
+        assert store.search(ROWS[8], 1)[0].key == KEYS[8]
+
+
+@pytest.mark.parametrize("field", range(0, 28, 3))
+def test_damaged_facts_are_found_by_check(copy: Path, field: int) -> None:
+    """Offset, document, scale, error, square, checksum: one flipped byte each."""
+    flip(plane(copy), PLANE_HEADER_BYTES + 11 * ROW + DIMENSION + field, 0x10)
+    with EmbeddingStore.open(copy, FAST, read_only=True) as store:
+        assert not store.check().is_clean
+
+
+@pytest.mark.parametrize("field", range(0, 28, 3))
+def test_damaged_facts_never_give_a_wrong_distance(original: Path, copy: Path, field: int) -> None:
+    flip(plane(copy), PLANE_HEADER_BYTES + 11 * ROW + DIMENSION + field, 0x10)
+    with EmbeddingStore.open(original, FAST, read_only=True) as store:
+        right = dict(store.search(ROWS[11], len(ROWS)))
+    found = searched(copy, 11, len(ROWS))
+    if not isinstance(found, CorruptionError):
+        assert all(right[hit.key] == hit.distance for hit in found)
+
+
+@pytest.mark.parametrize("left", [0, 10, PLANE_HEADER_BYTES, PLANE_HEADER_BYTES + 10 * ROW + 3])
+def test_a_plane_that_was_cut_off(copy: Path, left: int) -> None:
+    with plane(copy).open("r+b") as file:
+        file.truncate(left)
+    found = searched(copy, 30)
+    assert isinstance(found, CorruptionError)
+    assert found.kind in (ErrorKind.SHORT_SEGMENT, ErrorKind.MISSING_SEGMENT)
+    with EmbeddingStore.open(copy, FAST, read_only=True) as store:
+        assert not store.check().is_clean
+
+
+@pytest.mark.parametrize("marks_too", [False, True])
+def test_a_plane_that_is_missing(copy: Path, *, marks_too: bool) -> None:
+    plane(copy).unlink()
+    if marks_too:
+        for path in (copy / "segments").glob("*.marks"):
+            path.unlink()
+    found = searched(copy, 30)
+    assert isinstance(found, CorruptionError)
+    assert found.kind is ErrorKind.MISSING_SEGMENT
+    with EmbeddingStore.open(copy, FAST, read_only=True) as store:
+        assert not store.check().is_clean
+
+
+def test_a_plane_of_another_store(copy: Path, tmp_path: Path) -> None:
+    with EmbeddingStore.open(tmp_path / "other", FAST) as store:
+        store.put_many(KEYS, ROWS, "doc")
+    shutil.copy(plane(tmp_path / "other"), plane(copy))
+    found = searched(copy, 3)
+    assert isinstance(found, CorruptionError)
+    assert found.kind is ErrorKind.BAD_SEGMENT

@@ -1,0 +1,476 @@
+"""The Lance table: what it was told is what it gives, whichever way it went there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fixtures.vectors import gaussians
+from titanstore.config import LanceIndex
+from titanstore.errors import InvalidInputError
+from titanstore.search import lance_commits as commits
+from titanstore.search.lance import LanceRow, LanceSettings, LanceTable, LanceUnavailableError
+
+Vectors = NDArray[np.float32]
+DIMENSION = 32
+COUNT = 300
+SETTINGS = LanceSettings(vectors_min=256, history_s=0, durable=False)
+
+
+@pytest.fixture
+def vectors(rng: np.random.Generator) -> Vectors:
+    return gaussians(rng, COUNT, DIMENSION)
+
+
+@pytest.fixture
+def table(tmp_path: Path, vectors: Vectors) -> Iterator[LanceTable]:
+    with LanceTable.create(tmp_path, DIMENSION, SETTINGS) as table:
+        table.sync(rows_of(vectors), [], COUNT)
+        yield table
+
+
+def rows_of(vectors: Vectors, prefix: str = "key", first: int = 1) -> list[LanceRow]:
+    return [
+        LanceRow(f"{prefix} {place}", vector, first + place, f"doc {place // 22}", "model")
+        for place, vector in enumerate(vectors)
+    ]
+
+
+def content_of(table: LanceTable) -> dict[str, bytes]:
+    found = {row.key: row.vector().tobytes() for row in table.rows()}
+    assert len(found) == table.content.rows
+    return found
+
+
+def expected(rows: list[LanceRow]) -> dict[str, bytes]:
+    return {row.key: row.vector.tobytes() for row in rows}
+
+
+def nearest(table: LanceTable, query: Vectors) -> str:
+    return table.candidates(query, 5)[0][0]
+
+
+def latest_version(table: LanceTable) -> int:
+    return int(table._loop.run(table._writer.version))
+
+
+def bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_rows_come_back_with_all_that_was_given(table: LanceTable, vectors: Vectors) -> None:
+    given = {row.key: row for row in rows_of(vectors)}
+    for row in table.rows():
+        wanted = given.pop(row.key)
+        assert row.vector().tobytes() == wanted.vector.tobytes()
+        assert (row.document, row.version, row.model) == wanted[3:4] + wanted[2:3] + wanted[4:]
+    assert not given
+    assert table.watermark == COUNT
+
+
+def test_candidates_are_the_nearest_and_distances_are_cosines(
+    table: LanceTable, vectors: Vectors, rng: np.random.Generator
+) -> None:
+    query = gaussians(rng, 1, DIMENSION)[0] * np.float32(17)
+    found = table.candidates(query, 60)
+    cosines = 1 - vectors.astype(float) @ (query / np.linalg.norm(query.astype(float)))
+    true = [f"key {place}" for place in np.argsort(cosines)[:10]]
+    assert len(set(true) & {key for key, _ in found}) >= 9
+    for key, distance in found:
+        assert distance == pytest.approx(cosines[int(key.split()[1])], abs=0.1)
+    assert [distance for _, distance in found] == sorted(distance for _, distance in found)
+
+
+def test_many_queries_are_answered_like_single_ones(table: LanceTable, vectors: Vectors) -> None:
+    single = [table.candidates(query, 7) for query in vectors[:5]]
+    many = table.candidates_many(list(vectors[:5]), 7)
+    assert [[key for key, _ in found] for found in many] == [[k for k, _ in f] for f in single]
+    assert table.candidates_many([], 7) == []
+    assert [found[0][0] for found in table.candidates_many([vectors[3]], 2)] == ["key 3"]
+
+
+@pytest.mark.parametrize("index", get_args(LanceIndex))
+@pytest.mark.parametrize("values", ["float16", "float32"])
+def test_every_kind_of_index_is_really_used(
+    tmp_path: Path, index: LanceIndex, values: str, rng: np.random.Generator
+) -> None:
+    vectors = gaussians(rng, COUNT, DIMENSION)
+    settings = LanceSettings(index=index, values=values, vectors_min=0, durable=False)  # type: ignore[arg-type]
+    with LanceTable.create(tmp_path, DIMENSION, settings) as table:
+        table.sync(rows_of(vectors), [], 1)
+        statistics = table._loop.run(lambda: table._writer.index_stats(commits.NEAR))
+        assert statistics.num_indexed_rows == COUNT
+        assert statistics.num_unindexed_rows == 0
+        count = table.candidates_of(1)
+        assert all(
+            f"key {place}" in dict(table.candidates(vectors[place], count)) for place in range(9)
+        )
+
+
+def test_an_index_that_is_not_used_is_noticed(table: LanceTable) -> None:
+    table._loop.run(lambda: table._writer.drop_index(commits.NEAR))
+    with pytest.raises(LanceUnavailableError, match="covers no rows"):
+        table._loop.run(lambda: commits.verify_index(table._writer, table.content, DIMENSION))
+
+
+def test_few_rows_get_no_index_and_are_not_asked(tmp_path: Path, vectors: Vectors) -> None:
+    settings = LanceSettings(vectors_min=0, durable=False)
+    with LanceTable.create(tmp_path, DIMENSION, settings) as table:
+        table.sync(rows_of(vectors[:255]), [], 255)
+        assert not table.serves("cosine")
+        with pytest.raises(LanceUnavailableError, match="no index"):
+            table.candidates(vectors[0], 5)
+        table.sync(rows_of(vectors)[255:], [], COUNT)
+        assert table.serves("cosine")
+        assert nearest(table, vectors[0]) == "key 0"
+
+
+def test_upserts_replace_and_deletes_remove_in_rows_and_candidates(
+    table: LanceTable, vectors: Vectors, rng: np.random.Generator
+) -> None:
+    fresh = gaussians(rng, 50, DIMENSION)
+    rows = [LanceRow(f"key {place}", vector, 1_000) for place, vector in enumerate(fresh)]
+    report = table.sync(rows, ["key 60", "key 61", "absent"], 1_001)
+    assert (report.upserted, report.deleted, report.is_complete) == (50, 2, True)
+    wanted = expected(rows_of(vectors)) | expected(rows)
+    del wanted["key 60"], wanted["key 61"]
+    assert content_of(table) == wanted
+    assert nearest(table, fresh[7]) == "key 7"
+    assert nearest(table, vectors[7]) != "key 7"
+    assert "key 60" not in dict(table.candidates(vectors[60], COUNT))
+    assert latest_version(table) == table.content.version
+
+
+def test_the_later_of_two_rows_with_one_key_counts(tmp_path: Path, vectors: Vectors) -> None:
+    rows = [LanceRow("key", vectors[0], 1), LanceRow("other", vectors[1], 2)]
+    with LanceTable.create(tmp_path, DIMENSION, SETTINGS) as table:
+        table.sync([*rows, LanceRow("key", vectors[2], 3)], [], 3)
+        assert content_of(table) == {"key": vectors[2].tobytes(), "other": vectors[1].tobytes()}
+
+
+def test_a_key_that_is_deleted_and_upserted_stays(table: LanceTable, vectors: Vectors) -> None:
+    table.sync([LanceRow("key 5", vectors[0], 400)], ["key 5"], 400)
+    assert content_of(table)["key 5"] == vectors[0].tobytes()
+
+
+def test_repeating_a_sync_changes_nothing(table: LanceTable, vectors: Vectors) -> None:
+    before = content_of(table)
+    table.sync(rows_of(vectors), ["absent"], COUNT)
+    assert content_of(table) == before
+
+
+def test_odd_keys_are_upserted_and_deleted(tmp_path: Path, vectors: Vectors) -> None:
+    odd = [
+        "a'b",
+        "x\x00y",
+        "é\U0001f600",
+        "a\\b",
+        "%",
+        "_",
+        '"q"',
+        "a; --",
+        "\n",
+        "",
+        "a''",
+        "NULL",
+    ]
+    rows = [LanceRow(key, vectors[0], 1) for key in [*odd, "kept"]]
+    with LanceTable.create(tmp_path, DIMENSION, SETTINGS) as table:
+        table.sync(rows, [], 1)
+        table.sync(rows, [], 2)
+        assert set(content_of(table)) == {*odd, "kept"}
+        assert table.sync([], odd, 3).deleted == len(odd)
+        assert set(content_of(table)) == {"kept"}
+
+
+def test_lengths_decide_which_metrics_are_served(table: LanceTable, vectors: Vectors) -> None:
+    assert all(table.serves(metric) for metric in ("cosine", "dot", "l2"))
+    table.sync([LanceRow("long", vectors[0] * np.float32(1.5), 400)], [], 400)
+    assert table.serves("cosine")
+    assert not table.serves("dot")
+    assert not table.serves("l2")
+
+
+def test_a_query_without_a_direction_is_refused(table: LanceTable) -> None:
+    for value in (0, np.nan, np.inf):
+        with pytest.raises(LanceUnavailableError, match="direction"):
+            table.candidates(np.full(DIMENSION, value, np.float32), 5)
+
+
+def test_time_that_runs_out_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titanstore.search.lance_sync._BATCH_ROWS", 10)
+    values = np.arange(1, 36, dtype=np.float32)
+    rows = [LanceRow(f"key {n}", values[n : n + 1], n // 5) for n in range(35)]
+    with LanceTable.create(tmp_path, 1, SETTINGS) as table:
+        calls: list[int] = []
+        report = table.sync(rows, [], 99, seconds_max=0.0, progress=calls.append)
+        assert (report.upserted, report.watermark, report.is_complete) == (10, 1, False)
+        assert calls == [10]
+        turns = 1
+        while not report.is_complete:
+            left = [row for row in rows if row.version > table.watermark]
+            report = table.sync(left, [], 99, seconds_max=0.0)
+            turns += 1
+        assert turns == 4
+        assert table.watermark == 99
+        assert content_of(table) == expected(rows)
+
+
+def test_rows_out_of_order_are_not_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titanstore.search.lance_sync._BATCH_ROWS", 10)
+    value = np.ones(1, np.float32)
+    rows = [LanceRow(f"key {n}", value, 100 - n) for n in range(30)]
+    with LanceTable.create(tmp_path, 1, SETTINGS) as table:
+        assert table.sync(rows, [], 100, seconds_max=0.0).is_complete
+
+
+def test_tagged_versions_outlive_pruning_and_come_back(
+    table: LanceTable, vectors: Vectors, rng: np.random.Generator
+) -> None:
+    table.tag(7)
+    wanted = content_of(table)
+    for turn in range(6):
+        table.sync(rows_of(gaussians(rng, COUNT, DIMENSION), "key", 1_000 * turn), [], 2_000 + turn)
+    assert content_of(table) != wanted
+    table.restore(7, 9_000)
+    assert content_of(table) == wanted
+    assert table.watermark == 9_000
+    assert nearest(table, vectors[7]) == "key 7"
+    table.sync([LanceRow("new", vectors[0], 9_001)], ["key 1"], 9_001)
+    assert content_of(table).keys() == wanted.keys() - {"key 1"} | {"new"}
+    table.restore(7, 9_002)
+    assert content_of(table) == wanted
+
+
+def test_an_unknown_tag_is_refused_and_an_untagged_one_forgotten(table: LanceTable) -> None:
+    table.tag(3)
+    assert table.tags == {3}
+    table.untag(3)
+    table.untag(4)
+    for number in (3, 4):
+        with pytest.raises(LanceUnavailableError, match="not tagged"):
+            table.restore(number, 5)
+
+
+def test_files_do_not_grow_for_ever(
+    table: LanceTable, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    def round_of_syncs() -> tuple[int, int]:
+        for turn in range(4):
+            vectors = gaussians(rng, COUNT, DIMENSION)
+            table.sync(rows_of(vectors, "key", 1_000 + turn), [], 2_000 + turn)
+            table.tag(turn)
+            table.untag(turn - 1)
+        table.untag(3)
+        table.sync([], ["key 0"], 3_000)
+        return bytes_below(tmp_path), sum(1 for _ in tmp_path.rglob("*"))
+
+    first = round_of_syncs()
+    round_of_syncs()
+    last = round_of_syncs()
+    assert last[0] < 1.5 * first[0]
+    assert last[1] <= 1.5 * first[1]
+
+
+def test_an_old_index_is_trained_anew_when_the_table_has_doubled(
+    table: LanceTable, rng: np.random.Generator
+) -> None:
+    trained = table.content.trained_rows
+    table.sync(rows_of(gaussians(rng, 200, DIMENSION), "more"), [], 900)
+    assert table.content.trained_rows == trained
+    more = gaussians(rng, 200, DIMENSION)
+    table.sync(rows_of(more, "most"), [], 901)
+    assert table.content.trained_rows == table.content.rows == COUNT + 400
+    assert nearest(table, more[8]) == "most 8"
+
+
+def test_parts_of_the_index_do_not_gather(
+    table: LanceTable, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.setattr(commits, "_SEGMENTS_MAX", 3)
+    parts = []
+    for turn in range(9):
+        rows = rows_of(gaussians(rng, 3, DIMENSION), "key", 1_000 * turn)
+        table.sync(rows, [], 2_000 + turn)
+        parts.append(table._loop.run(lambda: commits._segments(table._writer)))
+        statistics = table._loop.run(table._writer.stats)
+        assert statistics["fragment_stats"]["num_fragments"] <= 3
+    assert 1 < max(parts) <= 3
+    assert nearest(table, rows[1].vector) == "key 1"
+
+
+def test_another_kind_of_index_is_made_at_the_next_sync(
+    table: LanceTable, tmp_path: Path, vectors: Vectors
+) -> None:
+    table.close()
+    settings = LanceSettings(index="ivf_flat", vectors_min=256, durable=False)
+    with LanceTable.open(tmp_path, DIMENSION, settings) as again:
+        again.sync([], [], COUNT)
+        assert again.content.index == "IVF_FLAT"
+        assert nearest(again, vectors[9]) == "key 9"
+
+
+def test_reopening_finds_all_and_takes_an_unfinished_sync_back(
+    table: LanceTable, tmp_path: Path, vectors: Vectors
+) -> None:
+    wanted = content_of(table)
+    table._loop.run(lambda: commits.delete(table._writer, ["key 1", "key 2"]))
+    assert content_of(table) == wanted
+    table.close()
+    with LanceTable.open(tmp_path, DIMENSION, SETTINGS, read_only=True) as reader:
+        assert content_of(reader) == wanted
+    with LanceTable.open(tmp_path, DIMENSION, SETTINGS) as again:
+        assert content_of(again) == wanted
+        assert latest_version(again) == again.content.version
+        assert nearest(again, vectors[1]) == "key 1"
+
+
+def test_a_failing_source_leaves_the_table_as_it_was(
+    table: LanceTable, vectors: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titanstore.search.lance_sync._BATCH_ROWS", 10)
+    wanted = content_of(table)
+
+    def failing() -> Iterator[LanceRow]:
+        yield from rows_of(-vectors[:25])
+        raise OSError("the segment is gone")
+
+    with pytest.raises(OSError, match="segment"):
+        table.sync(failing(), ["key 200"], 500)
+    assert content_of(table) == wanted
+    table.tag(1)  # of the state, not of what was committed halfway
+    table.sync([], [], 501)
+    assert content_of(table) == wanted
+    table.restore(1, 502)
+    assert content_of(table) == wanted
+
+
+def test_readers_follow_the_writer(table: LanceTable, tmp_path: Path, vectors: Vectors) -> None:
+    with LanceTable.open(tmp_path, DIMENSION, SETTINGS, read_only=True) as reader:
+        assert nearest(reader, vectors[4]) == "key 4"
+        table.sync([LanceRow("moved", vectors[4], 400)], ["key 4"], 400)
+        assert nearest(reader, vectors[4]) == "moved"
+        assert reader.watermark == 400
+        with pytest.raises(LanceUnavailableError, match="reading only"):
+            reader.sync([], [], 1)
+        table.drop()
+        with pytest.raises(LanceUnavailableError, match="no table"):
+            reader.candidates(vectors[4], 5)
+
+
+def test_a_table_made_anew_is_not_mistaken_for_the_old_one(
+    table: LanceTable, tmp_path: Path, vectors: Vectors
+) -> None:
+    with LanceTable.open(tmp_path, DIMENSION, SETTINGS, read_only=True) as reader:
+        table.close()
+        with LanceTable.create(tmp_path, DIMENSION, SETTINGS) as anew:
+            anew.sync(rows_of(vectors, "anew"), [], 5)
+            assert nearest(reader, vectors[4]) == "anew 4"
+            assert content_of(reader) == content_of(anew)
+            folders = [path for path in tmp_path.iterdir() if path.is_dir()]
+            assert len(folders) == 1
+
+
+def test_queries_go_on_during_a_sync(
+    table: LanceTable, vectors: Vectors, rng: np.random.Generator
+) -> None:
+    answers: list[str] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            answers.append(nearest(table, vectors[250]))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for turn in range(3):
+            rows = rows_of(gaussians(rng, 200, DIMENSION), "key", 1_000 * turn)
+            table.sync(rows, [], 5_000 + turn)
+    finally:
+        done.set()
+        asking.join()
+    assert set(answers) == {"key 250"}
+
+
+def test_another_dimension_or_value_type_is_not_opened(table: LanceTable, tmp_path: Path) -> None:
+    table.close()
+    with pytest.raises(LanceUnavailableError, match="the table is for"):
+        LanceTable.open(tmp_path, DIMENSION + 1, SETTINGS)
+    other = LanceSettings(values="float16" if SETTINGS.values == "float32" else "float32")
+    with pytest.raises(LanceUnavailableError, match="the table is for"):
+        LanceTable.open(tmp_path, DIMENSION, other)
+
+
+def test_what_is_closed_says_so(table: LanceTable, vectors: Vectors) -> None:
+    table.close()
+    table.close()
+    with pytest.raises(LanceUnavailableError, match="closed"):
+        table.candidates(vectors[0], 1)
+    with pytest.raises(LanceUnavailableError, match="closed"):
+        table.sync([], [], 1)
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['lancedb'] = None\n"
+        "from pathlib import Path\n"
+        "from titanstore.search.lance import LanceSettings, LanceTable\n"
+        "LanceTable.create(Path(sys.argv[1]), 8, LanceSettings())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "table")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert InvalidInputError.__name__ in done.stderr
+    assert "pip install titanstore[lance]" in done.stderr
+    assert not (tmp_path / "table").exists()
+
+
+def test_importing_does_not_import_lancedb() -> None:
+    code = (
+        "import sys, titanstore, titanstore.search.lance, titanstore.search.lance_rebuild\n"
+        "print([name for name in ('lancedb', 'pyarrow', 'asyncio.base_events') "
+        "if name in sys.modules and not name.startswith('asyncio')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_forked_child_is_refused(tmp_path: Path) -> None:
+    code = """
+import os, sys
+import numpy as np
+from pathlib import Path
+from titanstore.search.lance import LanceSettings, LanceTable, LanceUnavailableError
+table = LanceTable.create(Path(sys.argv[1]), 8, LanceSettings())
+child = os.fork()
+if child == 0:
+    try:
+        table.sync([], [], 1)
+    except LanceUnavailableError as error:
+        table.close()
+        os._exit(7 if "fork" in error.reason else 8)
+    os._exit(9)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+table.sync([], [], 2)
+print(table.watermark)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["7", "2"]

@@ -1,0 +1,54 @@
+"""A search over 10 000 vectors takes little memory of its own, a batch of 1 000 not much more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from titanstore import EmbeddingStore, StoreConfig
+
+COUNT, DIMENSION = 10_000, 64
+
+_SEARCH = """
+import json, sys
+import numpy as np
+from titanstore import EmbeddingStore, StoreConfig
+
+def anonymous(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name))
+
+def peak():
+    # resident at most, less what is mapped from files
+    return anonymous("VmHWM") - anonymous("RssFile")
+
+store = EmbeddingStore.open(sys.argv[1], StoreConfig(result_cache_entries=0), read_only=True)
+rng = np.random.default_rng(1)
+queries = rng.standard_normal((1000, int(sys.argv[2]))).astype(np.float32)
+store.search(queries[0])
+before = anonymous("RssAnon")
+for query in queries[:50]:
+    store.search(query)
+single = anonymous("RssAnon") - before
+many = store.search_many(queries)
+assert [store.search(query) for query in queries[:5]] == many[:5]
+print(json.dumps({"single_kb": single, "batch_peak_kb": peak() - before}))
+"""
+
+
+def test_memory_of_searches(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((COUNT, DIMENSION)).astype(np.float32)
+    config = StoreConfig(durability="power_cut_may_lose_store", compression=False)
+    with EmbeddingStore.open(tmp_path, config) as store:
+        store.put_many([f"{place}" for place in range(COUNT)], rows)
+    command = [sys.executable, "-c", _SEARCH, str(tmp_path), str(DIMENSION)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(run.stdout)
+    print(found)  # noqa: T201 - pytest shows it with a failure
+    assert found["single_kb"] < 8_000
+    # all scores at once would take 320 MB
+    assert found["batch_peak_kb"] < 80_000

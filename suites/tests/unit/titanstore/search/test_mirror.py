@@ -1,0 +1,197 @@
+"""The Lance table behind search: proposals only, never stale, never in the way."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from titanstore import (
+    CorruptionError,
+    EmbeddingStore,
+    ErrorKind,
+    InvalidInputError,
+    NotFoundError,
+    StoreConfig,
+    rebuild_from_lance,
+)
+from titanstore.cli import main
+from titanstore.codec.base import Vector
+
+COUNT, DIMENSION = 600, 32
+
+
+def unit_vectors(count: int, seed: int = 7) -> Vector:
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((count, DIMENSION)).astype(np.float32)
+    found: Vector = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return found
+
+
+VECTORS = unit_vectors(COUNT)
+KEYS = [f"k{number:04d}" for number in range(COUNT)]
+
+
+def config(index: str = "lance", **settings: object) -> StoreConfig:
+    # all partitions are searched at this size, so that answers are comparable one by one
+    return StoreConfig(search_index=index, result_cache_entries=0, **settings)  # type: ignore[arg-type]
+
+
+def filled(path: Path) -> EmbeddingStore:
+    store = EmbeddingStore.open(path, config())
+    for first in range(0, COUNT, 100):
+        keys = KEYS[first : first + 100]
+        store.put_many(keys, VECTORS[first : first + 100], f"doc{first}")
+    return store
+
+
+def recall(store: EmbeddingStore, path: Path, queries: Vector) -> float:
+    """Share of the ten nearest, found by scanning the same folder, that the store finds."""
+    found = 0
+    with EmbeddingStore.open(path, config("flat"), read_only=True) as exact:
+        for query in queries:
+            found += len(set(store.search(query)) & set(exact.search(query)))
+    return found / (10 * len(queries))
+
+
+def test_without_a_table_search_scans_and_says_so(tmp_path: Path) -> None:
+    with filled(tmp_path / "s") as store:
+        assert recall(store, tmp_path / "s", VECTORS[:5]) == 1
+        stats = store.stats()
+        assert stats.lance_trouble == "there is no table yet"
+        assert stats.counters["lance_unavailable"] == 5
+        assert stats.lance_bytes == 0
+
+
+def test_table_proposes_and_the_store_decides(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with filled(path) as store:
+        done = store.maintain()
+        assert (done.lance_rows, done.lance_trouble) == (COUNT, None)
+        queries = unit_vectors(40, seed=8)
+        assert recall(store, path, queries) > 0.95  # approximate: 4-bit codes, 20 candidates
+        assert store.stats().counters["lance_searches"] == 40
+        # written, replaced and deleted after the table: found at once, or never again
+        near = VECTORS[3] + np.float32(0.001)
+        store.put("fresh", near)
+        store.put(KEYS[4], near)
+        store.delete([KEYS[5]])
+        keys = [hit.key for hit in store.search(VECTORS[3], 3)]
+        assert keys == [KEYS[3], "fresh", KEYS[4]]
+        assert KEYS[5] not in [hit.key for hit in store.search(VECTORS[5])]
+        assert store.search(VECTORS[4], 600)[0].key != KEYS[4]
+        assert store.maintain().lance_rows == 0  # two rows are not worth a sync
+        more = unit_vectors(20, seed=9)
+        store.put_many([f"more{number}" for number in range(20)], more)
+        assert store.search(more[4])[0].key == "more4"
+        assert store.maintain().lance_rows == 22
+        assert store.search(more[4])[0].key == "more4"
+        assert [hit.key for hit in store.search(VECTORS[3], 3)] == keys
+        assert store.stats().lance_trouble is None
+        assert store.search(VECTORS[3], 5, document_prefix="doc0")[0].key == KEYS[3]
+
+
+def test_rollback_takes_the_table_along(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with filled(path) as store:
+        store.maintain()
+        before = store.snapshot()
+        store.put_many(KEYS[10:30], VECTORS[40:60])
+        store.put(KEYS[7], VECTORS[8])
+        store.delete([KEYS[9]])
+        assert store.maintain().lance_rows == 21
+        store.rollback(before)
+        assert store.search(VECTORS[9])[0].key == KEYS[9]
+        assert "rollback" in (store.stats().lance_trouble or "")
+        with EmbeddingStore.open(path, config(), read_only=True) as reader:
+            assert reader.search(VECTORS[7])[0].key == KEYS[7]
+            assert "rollback" in (reader.stats().lance_trouble or "")
+        assert store.maintain().lance_rows == 22
+        assert store.search(VECTORS[9])[0].key == KEYS[9]
+        assert store.search(VECTORS[7])[0].key == KEYS[7]
+        assert store.stats().lance_trouble is None
+
+
+def test_damaged_and_missing_tables_are_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with filled(path) as store:
+        store.maintain()
+    for damage in ("truncated", "gone"):
+        data = next((path / "lance" / str(DIMENSION)).glob("*.lance/_indices/*/*"))
+        if damage == "gone":
+            shutil.rmtree(path / "lance")
+        else:
+            data.write_bytes(data.read_bytes()[:50])
+        with EmbeddingStore.open(path, config()) as store:
+            assert store.search(VECTORS[11])[0].key == KEYS[11]
+            assert store.stats().lance_trouble
+            assert store.maintain().lance_rows == COUNT
+            assert store.search(VECTORS[11])[0].key == KEYS[11]
+            assert store.stats().lance_trouble is None
+
+
+def test_below_the_threshold_the_table_goes(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with filled(path) as store:
+        store.maintain()
+        assert store.stats().lance_bytes > 0
+    with EmbeddingStore.open(path, config("auto")) as store:
+        store.maintain()
+        assert store.search(VECTORS[1])[0].key == KEYS[1]
+        assert store.stats().counters["lance_searches"] == 0
+        assert store.stats().lance_bytes < 1_000
+
+
+def test_rebuilt_store_has_every_bit(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    odd = np.array([np.nan, -0.0, np.inf, *[0.5] * (DIMENSION - 3)], np.float32)
+    with filled(path) as store:
+        store.put("odd", odd)
+        store.maintain()
+    seen: list[int] = []
+    assert rebuild_from_lance(tmp_path / "t", path / "lance", progress=seen.append) == COUNT + 1
+    assert seen[-1] == COUNT + 1
+    with EmbeddingStore.open(tmp_path / "t", config("flat")) as store:
+        found = store.get_many([*KEYS, "odd"])
+        wanted = np.concatenate((VECTORS, odd[None]))
+        assert np.array_equal(found.view(np.uint32), wanted.view(np.uint32))
+        assert set(store.document_keys("doc100")) == set(KEYS[100:200])
+        assert store.search(VECTORS[2])[0].key == KEYS[2]
+        assert store.check().is_clean
+
+
+def test_rebuild_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with filled(path) as store:
+        store.maintain()
+    with pytest.raises(InvalidInputError) as refused:
+        rebuild_from_lance(path, path / "lance")
+    assert refused.value.kind is ErrorKind.NOT_A_STORE
+    with pytest.raises(NotFoundError) as absent:
+        rebuild_from_lance(tmp_path / "t", tmp_path)
+    assert absent.value.kind is ErrorKind.NO_STORE
+    for data in (path / "lance" / str(DIMENSION)).glob("*.lance/data/*"):
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 1
+        data.write_bytes(content)
+    with pytest.raises(CorruptionError) as damaged:
+        rebuild_from_lance(tmp_path / "t", path / "lance")
+    assert damaged.value.kind is ErrorKind.BAD_INDEX
+    assert not (tmp_path / "t").exists()
+
+
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TITANSTORE_SEARCH_INDEX", "lance")
+    path = tmp_path / "s"
+    with filled(path):
+        pass
+    done = CliRunner().invoke(main, ["maintain", str(path)])
+    assert (done.exit_code, f"wrote {COUNT} rows" in done.output) == (0, True)
+    lance = str(path / "lance")
+    made = CliRunner().invoke(main, ["rebuild", str(tmp_path / "t"), "--from-lance", lance])
+    assert (made.exit_code, made.output.strip()) == (0, f"{COUNT} vectors")
+    again = CliRunner().invoke(main, ["rebuild", str(tmp_path / "t"), "--from-lance", lance])
+    assert again.exit_code == 2

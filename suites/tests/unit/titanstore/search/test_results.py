@@ -1,0 +1,188 @@
+"""A kept result is returned only while it is the present one, and not forgotten for nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from titanstore import EmbeddingStore, Hit, StoreConfig
+
+FAST = StoreConfig(durability="power_cut_may_lose_store", result_cache_entries=4)
+QUERY = np.array([1, 0, 0, 0], np.float32)
+NEAR, FAR = 0.1, 2.0  # as the second value: the squared distance from QUERY is its square
+
+
+def at(distance: float) -> NDArray[np.float32]:
+    return np.array([1, distance, 0, 0], np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
+    with EmbeddingStore.open(tmp_path, FAST) as store:
+        store.put_many(["c", "d", "e"], [at(0.25), at(0.5), at(0.75)], "doc")
+        yield store
+
+
+def keys(store: EmbeddingStore, k: int = 3) -> str:
+    return "".join(hit.key for hit in store.search(QUERY, k, metric="l2"))
+
+
+def kept(store: EmbeddingStore) -> int:
+    return store.stats().counters["result_hits"]
+
+
+def test_a_result_is_kept_and_cannot_be_spoilt(store: EmbeddingStore) -> None:
+    first = store.search(QUERY, 2, metric="l2")
+    assert first == [Hit("c", 0.0625), Hit("d", 0.25)]
+    first.clear()
+    assert keys(store, 2) == "cd"
+    assert kept(store) == 1
+    assert store.stats().counters["searches"] == 2
+
+
+def test_other_questions_have_other_results(store: EmbeddingStore) -> None:
+    store.put("f", -QUERY)
+    store.search(QUERY, 2)
+    store.search(QUERY, 1)
+    store.search(QUERY, 2, metric="dot")
+    store.search(QUERY, 2, document_prefix="")
+    store.search(-QUERY, 2)
+    store.search(QUERY, 2, document_prefix="None")
+    assert kept(store) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.put("z", at(FAR)),
+        lambda store: store.put("more", at(FAR), "doc"),
+        lambda store: store.delete(["x"]),
+        lambda store: store.put("x", at(FAR + 1)),
+        lambda store: store.put("c", at(0.25)),
+        lambda store: store.put("other", np.ones(7, np.float32)),
+        lambda store: store.put("nan", np.full(4, np.nan, np.float32)),
+        lambda store: store.snapshot(),
+        lambda store: store.update_document("new", [("n", at(FAR))]),
+        lambda store: store.maintain(),
+    ],
+)
+def test_a_change_of_no_consequence_lets_it_live(
+    store: EmbeddingStore, change: Callable[[EmbeddingStore], None]
+) -> None:
+    store.put("x", at(FAR))
+    assert keys(store) == "cde"
+    for turn in range(1, 4):
+        change(store)
+        assert keys(store) == "cde"
+        assert kept(store) == turn
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda store: store.put("z", at(NEAR)), "zcd"),
+        (lambda store: store.put("a", at(0.75)), "cda"),
+        (lambda store: store.put("dd", at(0.75)), "cddd"),
+        (lambda store: store.put("f", at(0.75)), "cde"),
+        (lambda store: store.put("e", at(0.7)), "cde"),
+        (lambda store: store.put("x", at(NEAR)), "xcd"),
+        (lambda store: store.put("c", at(FAR + 1)), "dex"),
+        (lambda store: store.delete(["d"]), "cex"),
+        (lambda store: store.update_document("doc", [("d", at(0.5))]), "dx"),
+        (lambda store: store.update_document("doc", []), "x"),
+    ],
+)
+def test_a_change_that_matters_is_seen(
+    store: EmbeddingStore, change: Callable[[EmbeddingStore], None], wanted: str
+) -> None:
+    store.put("x", at(FAR))
+    assert keys(store) == "cde"
+    change(store)
+    assert keys(store) == wanted
+    assert keys(store) == wanted
+    assert kept(store) == 1
+
+
+def test_a_result_with_fewer_than_k_grows(store: EmbeddingStore) -> None:
+    assert keys(store, 9) == "cde"
+    store.put("z", at(FAR))
+    assert keys(store, 9) == "cdez"
+    assert keys(store, 9) == "cdez"
+    assert kept(store) == 1
+
+
+def test_a_rollback_brings_results_back(store: EmbeddingStore) -> None:
+    version = store.snapshot()
+    store.delete(["c"])
+    assert keys(store) == "de"
+    store.rollback(version.number)
+    assert keys(store) == "cde"
+    assert kept(store) == 0
+
+
+def test_documents_count_in_results_that_are_narrowed(store: EmbeddingStore) -> None:
+    assert store.search(QUERY, 9, document_prefix="n") == []
+    assert store.search(QUERY, 9, document_prefix="n") == []
+    assert kept(store) == 1
+    store.put("c", at(0.25), "new")  # the same vector, in one more document
+    assert [hit.key for hit in store.search(QUERY, 9, document_prefix="n")] == ["c"]
+
+
+def test_the_least_used_result_goes_first(store: EmbeddingStore) -> None:
+    queries = [np.array([1, value, 0, 0], np.float32) for value in range(5)]
+    for query in (*queries[:4], queries[0], queries[4], queries[0]):
+        store.search(query)
+    assert kept(store) == 2
+    store.search(queries[1])
+    assert kept(store) == 2
+
+
+def test_a_reader_beside_the_writer_sees_what_matters(
+    tmp_path: Path, store: EmbeddingStore
+) -> None:
+    with EmbeddingStore.open(tmp_path, FAST, read_only=True) as reader:
+        assert keys(reader) == "cde"
+        store.put("far", at(FAR))
+        assert keys(reader) == "cde"
+        assert kept(reader) == 1
+        store.put("near", at(NEAR))
+        assert keys(reader) == "nearcd"
+        store.put("near", at(FAR))
+        assert keys(reader) == "cde"
+        store.maintain()
+        assert keys(reader) == "cde"
+
+
+def during_the_next_write(store: EmbeddingStore, action: Callable[[], None]) -> None:
+    """Have another thread act when rows are marked and nothing is committed."""
+    writer = store._rooms._writer
+    assert writer is not None
+    append = writer.append
+
+    def append_and_wait(*given: object, **named: object) -> object:
+        writer.append = append  # type: ignore[method-assign]
+        places = append(*given, **named)  # type: ignore[arg-type]
+        thread = threading.Thread(target=action)
+        thread.start()
+        thread.join()
+        return places
+
+    writer.append = append_and_wait  # type: ignore[method-assign, assignment]
+
+
+def test_a_write_under_way_is_not_taken_for_looked_at(store: EmbeddingStore) -> None:
+    """Its rows are marked already: when it is acknowledged, kept results must look at them."""
+    seen: list[str] = []
+    during_the_next_write(store, lambda: seen.append(keys(store)))
+    store.put("near", at(NEAR))
+    assert seen == ["cde"]
+    assert keys(store) == "nearcd"
+    during_the_next_write(store, lambda: seen.append(keys(store)))
+    store.put("nearer", at(0.0))
+    assert seen[1:] == ["nearcd"]
+    assert keys(store) == "nearernearc"
