@@ -23,13 +23,13 @@ def batch_mean_s(call: Callable[[str], Any], keys: Sequence[str]) -> float:
     return max(0.0, (middle - begin) - (end - middle)) / len(keys) * 1e-9
 
 
-def call_times_s(call: Callable[[str], Any], keys: Sequence[str]) -> list[float]:
+def call_times_s(call: Callable[[Any], Any], arguments: Sequence[Any]) -> list[float]:
     """Seconds of each single call; the clock's own cost is in it (`timer_floor_s`)."""
     clock = time.perf_counter_ns
-    times = [0] * len(keys)
-    for place, key in enumerate(keys):
+    times = [0] * len(arguments)
+    for place, argument in enumerate(arguments):
         begin = clock()
-        call(key)
+        call(argument)
         times[place] = clock() - begin
     return [one * 1e-9 for one in times]
 

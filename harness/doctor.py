@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from harness.clock import timer_floor_s
 from harness.environment import instruments, machine
 from harness.measures.disk import drop_pages
 from harness.probes.memory import page_types
+from harness.probes.writes import why_not
 
 __all__ = ["Finding", "diagnose"]
 
@@ -49,6 +51,8 @@ def diagnose() -> list[Finding]:
         _blas,
         _recorded,
         _git,
+        _tracing,
+        _lancedb,
     )
     return [check() for check in checks]
 
@@ -175,6 +179,28 @@ def _recorded() -> Finding:
         state="good" if folder else "worse",
         seen="found" if folder else "none in ../shared/data/titan",
         advice="" if folder else "compression.saving stays NOT RUN without --recorded DIR",
+    )
+
+
+def _tracing() -> Finding:
+    reason = why_not()
+    return Finding(
+        what="killing a child before each write call",
+        state="missing" if reason else "good",
+        seen=reason or "ptrace works",
+        advice="rollback.exact cannot be measured; containers: --cap-add SYS_PTRACE"
+        if reason
+        else "",
+    )
+
+
+def _lancedb() -> Finding:
+    found = importlib.util.find_spec("lancedb") is not None
+    return Finding(
+        what="LanceDB",
+        state="good" if found else "worse",
+        seen="found" if found else "not installed",
+        advice="" if found else "rows that ask for LanceDB, and its figures beside, are INVALID",
     )
 
 

@@ -200,7 +200,8 @@ def _invalid_because(row: Row, measurement: Measurement, setting: Setting) -> st
         return measurement.failure
     for name in ("commit", "content_digest", "config_digest", "machine"):
         seen, wanted = getattr(measurement, name), getattr(setting, name)
-        if seen != wanted:
+        # a row with settings of its own never decides; which they were is looked at below
+        if seen != wanted and not (name == "config_digest" and row.settings):
             return f"measured with another {name.replace('_', ' ')}: {seen}, this run has {wanted}"
     age = setting.now - measurement.ended
     if not age <= row.age_max_s:  # "not": NaN is of no age that counts
@@ -213,6 +214,10 @@ def _invalid_because(row: Row, measurement: Measurement, setting: Setting) -> st
         return f"{measurement.evidence} data is shown, never judged; wanted: " + ", ".join(
             row.accepts
         )
+    for name, wanted in row.settings.items():
+        seen = measurement.population.get(name)
+        if seen != wanted:
+            return f"measured with setting {name} = {seen}, the row is about {name} = {wanted}"
     for name, wanted in row.population.items():
         seen = measurement.population.get(name)
         if isinstance(wanted, int | float) and seen != wanted:

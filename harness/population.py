@@ -30,6 +30,8 @@ class Population:
         Holds vectors.npy, float32 of shape (documents * chunks, dimension), and population.json.
     keys
         One key a row.
+    embedded
+        How the vectors came about.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Population:
     corpus: str
     corpus_digest: str
     evidence: str
+    embedded: str = "through boto3"
 
     def vectors(self) -> Vectors:
         """The vectors, mapped: read-only, no memory of the process's own."""
@@ -57,6 +60,7 @@ class Population:
             "dimension": self.dimension,
             "model": self.model,
             "corpus": f"{self.corpus} {self.corpus_digest[:8]}",
+            "embedded": self.embedded,
         }
 
 

@@ -10,24 +10,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fixtures.titan.emulator import Serving
 from fixtures.titan.recorded import RecordedSet, load_recorded
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import seal_samples, verdicts_of_run, write_json, write_verdicts
 from harness.measurement import Measurement, write_measurement
-from harness.measures import disk, hits, hot, memory, quality, saving, startup
-from harness.measures.base import SIZES, Context, Sizes
-from harness.population import Population, build_store, load_population
+from harness.measures import (
+    disk,
+    hits,
+    hot,
+    memory,
+    quality,
+    queries,
+    rollback,
+    saving,
+    searching,
+    startup,
+    throughput,
+    updates,
+)
+from harness.measures.base import SIZES, Context, Plan, Sizes
+from harness.population import build_store
+from harness.prepare import prepare
 from harness.report.write import write_report
 from harness.subjects.reference import ReferenceSubject, effective_config
 from harness.targets import Targets, load_targets
 from harness.waivers import Waiver, load_waivers
-from harness.worker import WorkerError, run_workers
-from harness.workload.corpus import read_corpus
 from harness.workload.git import git_replay
 
-__all__ = ["CORPORA", "MEASURES", "Options", "Progress", "run_gates"]
+__all__ = ["MEASURES", "PLANS", "Options", "Progress", "run_gates"]
 
 Measure = Callable[[Context], list[Measurement]]
 
@@ -37,12 +48,22 @@ MEASURES: Mapping[str, Measure] = {
     "latency.disk": disk.measure,
     "hit_ratio.hot": hits.measure,
     "startup.time": startup.measure,
+    "query.latency": queries.measure,
+    "query.throughput": throughput.measure,
+    "update.latency": updates.measure,
     "memory.steady": memory.measure,
     "quality.bits": quality.measure,
+    "quality.search": searching.measure,
     "compression.saving": saving.measure,
+    "rollback.exact": rollback.measure,
 }
-# SPEC section 2: "100 files" is both of these
-CORPORA = {"files-1024": (22, Serving.TEXT_V2_2024), "files-1536": (15, Serving.TEXT_V1)}
+# Of these, time plays no part in them: their workers run beside each other, the longest first
+PLANS: Mapping[str, Callable[[Context], list[Plan]]] = {
+    "compression.saving": saving.plan,
+    "rollback.exact": rollback.plan,
+    "quality.search": searching.plan,
+    "quality.bits": quality.plan,
+}
 
 
 class Progress:
@@ -56,6 +77,28 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Something worth a line."""
+
+
+class _StageTimes(Progress):
+    """Passes everything on, and remembers how long each stage took."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._begun: list[tuple[str, float]] = []
+        self._inner = inner
+        self.step = inner.step  # type: ignore[method-assign]  # handed on as it is
+        self.note = inner.note  # type: ignore[method-assign]
+
+    def stage(self, name: str, steps: int) -> None:
+        self._begun.append((name, time.monotonic()))
+        self._inner.stage(name, steps)
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each stage so far; a name that came again has the sum."""
+        ends = [begin for _, begin in self._begun[1:]] + [time.monotonic()]
+        found: dict[str, float] = {}
+        for (name, begin), end in zip(self._begun, ends, strict=True):
+            found[name] = round(found.get(name, 0.0) + end - begin, 2)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +192,11 @@ def run_gates(options: Options, progress: Progress) -> Path:
         raise UsageError(f"{run} is there: another run began in this second") from error
     except OSError as error:
         raise UsageError(f"a run cannot be kept in {options.reports}: {error}") from error
+    stages = _StageTimes(progress)
     try:
         before = environment.load_now()
         measurements, absent, fixtures = _measure(
-            options, progress, run / "work", settings, config_digest, code, machine_id
+            options, stages, run / "work", settings, config_digest, code, machine_id
         )
         for measurement in measurements:
             write_measurement(run, measurement)
@@ -179,6 +223,7 @@ def run_gates(options: Options, progress: Progress) -> Path:
             "fixtures": fixtures,
             "evidence": sorted({m.evidence for m in measurements}),
             "absent": absent,
+            "stages_s": stages.seconds(),
             "started": started.isoformat(timespec="seconds"),
             "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "ended_s": time.time(),
@@ -237,10 +282,19 @@ def _measure(
     """Measurements, why others are absent, and digests of the data used."""
     recorded = _recorded(options, progress)
     sizes = sizes_of(options)
-    populations = _populations(options, progress, work, sizes.files)
+    wanted = [gate for gate in MEASURES if not options.only or gate in options.only]
+    made = prepare(
+        work,
+        sizes,
+        wanted,
+        corpus=options.corpus,
+        seed=options.seed,
+        empty_body=options.empty_body,
+        progress=progress,
+    )
     stores = {}
-    progress.stage("store the corpora", len(populations))
-    for name, population in populations.items():
+    progress.stage("store the corpora", len(made.populations))
+    for name, population in made.populations.items():
         stores[name] = work / "stores" / name
         build_store(population, stores[name], settings)
         options.after_build(stores[name])
@@ -254,23 +308,38 @@ def _measure(
         code=code,
         machine_id=machine_id,
         seed=options.seed,
-        populations=populations,
+        populations=made.populations,
         stores=stores,
+        edits=made.edits,
+        prepared=made.further,
+        updated=made.updated,
         recorded=recorded,
         git=options.git,
         step=progress.step,
     )
-    measurements: list[Measurement] = []
-    for gate, measure in MEASURES.items():
-        if not options.only or gate in options.only:
-            progress.stage(gate, 0)
-            measurements += measure(context)
+    measurements = _taken(context, wanted, progress)
     ids = [measurement.id for measurement in measurements]
     if len(set(ids)) < len(ids):
         raise HarnessError(f"two measurements of one name: {sorted(ids)}")
-    digests = {name: p.corpus_digest for name, p in populations.items()}
+    digests = {name: p.corpus_digest for name, p in (made.populations | made.further).items()}
     digests |= {f"recorded {group.name}": group.digest for group in recorded}
     return measurements, _absent(options, {m.id for m in measurements}, recorded), digests
+
+
+def _taken(context: Context, wanted: Sequence[str], progress: Progress) -> list[Measurement]:
+    """One gate after the other where time is measured, then all others beside each other."""
+    measurements: list[Measurement] = []
+    for gate in wanted:
+        if gate not in PLANS:
+            progress.stage(gate, 0)
+            measurements += MEASURES[gate](context)
+    together = [gate for gate in PLANS if gate in wanted]
+    if together:
+        progress.stage(", ".join(together), 0)
+        measurements += context.together(
+            [plan for gate in together for plan in PLANS[gate](context)]
+        )
+    return measurements
 
 
 def _absent(options: Options, made: set[str], recorded: Sequence[RecordedSet]) -> dict[str, str]:
@@ -301,35 +370,6 @@ def _recorded(options: Options, progress: Progress) -> list[RecordedSet]:
         return load_recorded(options.recorded)
     except (OSError, ValueError) as error:
         raise UsageError(f"recorded vectors in {options.recorded}: {error}") from error
-
-
-def _populations(
-    options: Options, progress: Progress, work: Path, files: int
-) -> dict[str, Population]:
-    """Cut the corpora and embed them through real boto3 clients, each in a process of its own."""
-    for chunks, _ in CORPORA.values():
-        try:
-            read_corpus(options.corpus, files=files, chunks_per_file=chunks)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"source files: {error} (--corpus DIR)") from error
-    progress.stage(f"embed {files} files through boto3, twice", len(CORPORA))
-    folders = {name: work / "populations" / name for name in CORPORA}
-    jobs = [
-        {
-            "corpus": None if options.corpus is None else str(options.corpus),
-            "files": files,
-            "chunks": chunks,
-            "serving": str(serving),
-            "empty_body": options.empty_body,
-            "folder": str(folders[name]),
-        }
-        for name, (chunks, serving) in CORPORA.items()
-    ]
-    try:
-        run_workers("embedding", jobs, at_once=2, on_done=progress.step)
-    except WorkerError as error:
-        raise HarnessError(f"the corpora could not be embedded: {error}") from error
-    return {name: load_population(folder) for name, folder in folders.items()}
 
 
 def _point_latest(reports: Path, name: str) -> None:

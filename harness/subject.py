@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DocumentSubject", "Subject", "SubjectFactory", "Vectors"]
+__all__ = ["DocumentSubject", "SearchSubject", "Subject", "SubjectFactory", "Vectors"]
 
 Vectors = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class Subject(Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Of {"durable", "documents", "shared"}: what it cannot do is missing, not slow."""
+        """Of durable, documents, rollback, search, shared: what is missing is not slow."""
         ...
 
     def put_many(self, keys: Sequence[str], vectors: Vectors) -> None:
@@ -47,6 +47,15 @@ class Subject(Protocol):
 
     def close(self) -> None:
         """Give everything back; idempotent."""
+        ...
+
+
+@runtime_checkable
+class SearchSubject(Protocol):
+    """A subject that finds what is near."""
+
+    def search(self, query: Vectors, k: int = 10) -> Sequence[tuple[str, float]]:
+        """The k nearest by cosine, as (key, distance)."""
         ...
 
 

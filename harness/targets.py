@@ -49,6 +49,8 @@ class Row:
         Name of the raw samples it is computed from; several rows may share them.
     blocking
         Profiles in which it decides; elsewhere it is shown.
+    settings
+        Of the store, where they are not those of the run; such a row never decides.
     optional
         Decides only where it was measured, since the caller has to give something for it.
     statistic
@@ -66,6 +68,7 @@ class Row:
     measurement: str
     population: Mapping[str, Any]
     blocking: tuple[str, ...]
+    settings: Mapping[str, Any]
     optional: bool
     metric: str
     statistic: str
@@ -173,6 +176,9 @@ def _gate(
                 raise UsageError(f"{name}: row {row['id']}: {rule} is {rules[rule]}")
         decides = not row.get("advisory", False) and row.get("model", models[0]) in models
         shown = set(row.get("shown_in", ()))
+        settings = row.get("settings", {})
+        if settings and not row.get("advisory", False):
+            raise UsageError(f"{name}: row {row['id']} has settings of its own, and decides")
         rows.append(
             Row(
                 id=row["id"],
@@ -181,6 +187,7 @@ def _gate(
                 measurement=row["measurement"],
                 population=row["population"],
                 blocking=tuple(p for p in blocking if decides and p not in shown),
+                settings=settings,
                 optional=row.get("optional", False),
                 **{rule: rules[rule] for rule in _RULES if rule != "accepts"},
                 accepts=tuple(rules["accepts"]),

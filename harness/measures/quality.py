@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 
 from fixtures.vectors import GENERATORS
-from harness.measurement import Measurement
-from harness.measures.base import Context
+from harness.measurement import Measurement, Process
+from harness.measures.base import Context, Plan
 from harness.statistics import error_rate_bound
 from harness.subject import Vectors
 from harness.subjects.reference import ReferenceSubject
 
-__all__ = ["PATHS_ABSENT", "measure", "sample"]
+__all__ = ["PATHS_ABSENT", "measure", "plan", "sample"]
 
 # SPEC section 2 names them; they come with later parts of the store, and are tested from then on
 PATHS_ABSENT = (
     "shared pool",
-    "Lance column",
     "delta",
-    "snapshot",
-    "rollback",
     "migration",
     "crash recovery (tested in suites/tests/crash, not measured here)",
 )
@@ -37,10 +34,15 @@ _HOSTILE_AT_ONCE = 40  # so that the smallest profile meets every kind in every 
 
 def measure(context: Context) -> list[Measurement]:
     """Rows: what Titan really returned, the emulated corpora, and vectors made to break codecs."""
+    return context.together(plan(context))
+
+
+def plan(context: Context) -> list[Plan]:
+    """The same, to be run beside others."""
     return [*_recorded(context), *_emulated(context), _hostile(context)]
 
 
-def _recorded(context: Context) -> list[Measurement]:
+def _recorded(context: Context) -> list[Plan]:
     jobs = []
     for group in context.recorded:
         folder = context.work / "recorded" / group.name
@@ -53,10 +55,10 @@ def _recorded(context: Context) -> list[Measurement]:
         return []
     count = sum(len(group.vectors) for group in context.recorded)
     population = {"sets": len(jobs), "vectors": count}
-    return [_measurement(context, "quality.bits-recorded", "recorded", population, jobs)]
+    return [_plan("quality.bits-recorded", "recorded", population, jobs)]
 
 
-def _emulated(context: Context) -> list[Measurement]:
+def _emulated(context: Context) -> list[Plan]:
     jobs = []
     for name, population in context.populations.items():
         keys = context.work / f"{name}-keys.json"
@@ -70,10 +72,10 @@ def _emulated(context: Context) -> list[Measurement]:
         )
     vectors = sum(len(population.keys) for population in context.populations.values())
     shown = {"corpora": len(jobs), "vectors": vectors}
-    return [_measurement(context, "quality.bits-emulated", "emulated", shown, jobs)]
+    return [_plan("quality.bits-emulated", "emulated", shown, jobs)]
 
 
-def _hostile(context: Context) -> Measurement:
+def _hostile(context: Context) -> Plan:
     count = context.sizes.hostile_vectors
     shares = 4
     jobs = [
@@ -87,7 +89,7 @@ def _hostile(context: Context) -> Measurement:
         for share in range(shares)
     ]
     population = {"kinds": len(GENERATORS), "vectors": count}
-    return _measurement(context, "quality.bits-hostile", "synthetic", population, jobs)
+    return _plan("quality.bits-hostile", "synthetic", population, jobs)
 
 
 def _job(context: Context, folder: Path, *, name: str) -> dict[str, Any]:
@@ -99,15 +101,10 @@ def _job(context: Context, folder: Path, *, name: str) -> dict[str, Any]:
     }
 
 
-def _measurement(
-    context: Context,
-    name: str,
-    evidence: str,
-    population: Mapping[str, Any],
-    jobs: Sequence[Mapping[str, Any]],
-) -> Measurement:
-    def take() -> dict[str, Any]:
-        processes = context.workers("quality", jobs, at_once=2)
+def _plan(
+    name: str, evidence: str, population: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]
+) -> Plan:
+    def take(processes: Sequence[Process]) -> dict[str, Any]:
         compared = sum(process.facts["compared"] for process in processes)
         paths: dict[str, int] = {}
         for process in processes:
@@ -124,7 +121,14 @@ def _measurement(
             },
         }
 
-    return context.measured(name, unit="count", evidence=evidence, population=population, take=take)
+    return Plan(
+        name=name,
+        unit="count",
+        evidence=evidence,
+        population=population,
+        tasks=[("quality", job) for job in jobs],
+        take=take,
+    )
 
 
 class _Comparison:
@@ -188,9 +192,31 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
             subject.put_document(f"d{first}", keys[chunk], vectors[chunk])
         for key, row in zip(keys, rows, strict=True):
             comparison.vector(f"{name}, just written", row, partial(subject.get, key))
+        _compare_versions(subject, keys, rows, comparison, name)
         subject.close()
         _compare_reads(path / name, settings, keys, rows, comparison, name)
     return comparison.answer()
+
+
+def _compare_versions(
+    subject: ReferenceSubject,
+    keys: Sequence[str],
+    rows: Sequence[Vectors],
+    comparison: _Comparison,
+    name: str,
+) -> None:
+    """Snapshot, then half of the keys replaced and a quarter deleted; the old state, and back."""
+    version = subject.snapshot("before")
+    half = len(keys) // 2
+    others = np.stack([rows[(place + 1) % len(rows)] for place in range(half)])
+    if half:
+        subject.put_many(keys[:half], others)
+        subject.delete(keys[: half // 2])
+    for key, row in zip(keys, rows, strict=True):
+        comparison.vector(f"{name}, snapshot", row, partial(subject.get_at, version, key))
+    subject.rollback(version)
+    for key, row in zip(keys, rows, strict=True):
+        comparison.vector(f"{name}, rolled back", row, partial(subject.get, key))
 
 
 def _compare_reads(

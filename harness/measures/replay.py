@@ -2,6 +2,10 @@
 
 The parent lays a trace out as a mapped array, so that a worker whose memory is judged holds one
 visit of it at a time and nothing else.
+
+A visit that reads single chunks instead of a document from its first to its last is a search whose
+results are then read (SPEC section 4). A subject that can search is asked for them before. What is
+read is what the trace says, so that every subject, and the bound beside it, has the same accesses.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.population import Population
-from harness.subject import DocumentSubject, Vectors
+from harness.subject import DocumentSubject, SearchSubject, Vectors
 from harness.subjects.reference import ReferenceSubject
 from harness.workload.trace import Operation, Trace
 
@@ -110,17 +114,37 @@ class Replay:
             self._written[keys[access.chunk]] = access.key
         return [(key, self._vector(key, document, at)) for at, key in enumerate(keys)]
 
-    def run(self, subject: DocumentSubject) -> None:
-        """All accesses one after the other."""
+    def _query(self, visit: Sequence[_Access]) -> Vectors | None:
+        """What a visit searches for, if it is a search: between its first two results."""
+        if len(visit) < 2 or visit[-1].operation == Operation.WRITE:
+            return None
+        if [access.chunk for access in visit] == list(range(self.chunks_per_document)):
+            return None
+        first, second = (
+            self._vector(self._keys[one.document][one.chunk], one.document, one.chunk)
+            for one in visit[:2]
+        )
+        return first + second
+
+    def run(self, subject: DocumentSubject) -> int:
+        """All accesses one after the other; returns how many searches were made."""
+        searches = 0
+        search = subject.search if isinstance(subject, SearchSubject) else None
         for visit in self._visits():
+            query = self._query(visit)
+            if search is not None and query is not None:
+                search(query)
+                searches += 1
             for access in visit:
                 if access.operation == Operation.READ:
                     subject.get(self._keys[access.document][access.chunk])
             self._write(subject, visit)
+        return searches
 
     def run_without(self) -> None:
         """The same without a store: what a control process does."""
         for visit in self._visits():
+            _ = self._query(visit)
             for access in visit:
                 if access.operation == Operation.READ:
                     _ = self._keys[access.document][access.chunk]
@@ -144,6 +168,9 @@ class Replay:
         """
         outcome = []
         for visit in self._visits():
+            query = self._query(visit)
+            if query is not None:
+                subject.search(query)
             before = subject.counters()["hot_hits"]
             begin, first_ns = time.perf_counter_ns(), visit[0].time_ns
             reads = 0

@@ -244,7 +244,7 @@ def draw_ratios(traces: Sequence[Curve]) -> Canvas:
 def draw_memory(stacks: Sequence[Stack]) -> Canvas:
     """Above: what the store adds, by page type, against its limit. Below: the whole processes."""
     kinds = list(dict.fromkeys(kind for stack in stacks for kind in stack.treatment))
-    counted = [kind for kind in kinds if kind != "file clean"]
+    counted = [kind for kind in kinds if "clean" not in kind]  # the page cache's
     count = len(stacks)
     canvas = Canvas(figsize=(_WIDTH, 1.75 + 0.42 * count + 0.72 * count), layout="constrained")
     upper, lower = canvas.subplots(2, 1, height_ratios=[0.6 + count, 0.6 + 1.8 * count])

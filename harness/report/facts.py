@@ -53,6 +53,7 @@ def manifest_sections(report: Report) -> list[tuple[str, list[tuple[str, str]]]]
         "seeds": "Seeds",
         "fixtures": "Fixtures",
         "packages": "Packages",
+        "stages_s": "Time of each stage",
     }
     found = []
     for key, title in titles.items():
@@ -62,6 +63,8 @@ def manifest_sections(report: Report) -> list[tuple[str, list[tuple[str, str]]]]
             pairs = (
                 [(str(name), str(value)) for name, value in content.items()]
                 if key == "seeds"
+                else [(str(name), format_quantity(s, "s")) for name, s in content.items()]
+                if key == "stages_s"
                 else scalars(content)
             )
             found.append((title, pairs))

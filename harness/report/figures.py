@@ -6,16 +6,22 @@ A figure whose data is missing becomes a sentence that says so, never an empty p
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.report import charts
-from harness.report.canvas import Canvas, png_of, style, svg_of
+from harness.report.canvas import png_of, style, svg_of
 from harness.report.context import number, numbers, section
 from harness.report.model import Report, Row
 from harness.report.quantity import format_quantity
 from harness.report.samples import read_values
+from harness.report.search_figures import (
+    Drawn,
+    drawn_debt,
+    drawn_load,
+    drawn_recall,
+    drawn_sessions,
+)
 
 __all__ = ["Figure", "build_figures"]
 
@@ -36,19 +42,12 @@ class Figure:
     png: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Drawn:
-    canvas: Callable[[], Canvas]
-    caption: str
-    alternative: str
-
-
 def build_figures(report: Report, run_dir: Path) -> tuple[Figure, ...]:
     """Draw every figure from the run's samples and contexts; nothing is written.
 
     Cost: about 0.3 s a figure. Equal runs give equal figures, byte for byte.
     """
-    plans: tuple[tuple[str, str, str, _Drawn | None], ...] = (
+    plans: tuple[tuple[str, str, str, Drawn | None], ...] = (
         (
             "latency-hot",
             "Cached get",
@@ -79,12 +78,36 @@ def build_figures(report: Report, run_dir: Path) -> tuple[Figure, ...]:
             "by_page_type in the contexts of memory.steady",
             _memory(report),
         ),
+        (
+            "query-debt",
+            "Queries and version debt",
+            "samples of query.latency by updates since maintenance",
+            drawn_debt(report),
+        ),
+        (
+            "query-load",
+            "Queries under load",
+            "knee_curve in the contexts of query.throughput",
+            drawn_load(report),
+        ),
+        (
+            "recall",
+            "Recall and latency",
+            "recall at 100 000 vectors (the nightly profile measures it)",
+            drawn_recall(report),
+        ),
+        (
+            "updates",
+            "Update after update",
+            "raw samples of update.latency",
+            drawn_sessions(report, run_dir),
+        ),
         ("startup", "Start-up", "raw samples of startup.time", _starts(report, run_dir)),
     )
     return tuple(_finish(*plan) for plan in plans)
 
 
-def _finish(name: str, title: str, wanted: str, drawn: _Drawn | None) -> Figure:
+def _finish(name: str, title: str, wanted: str, drawn: Drawn | None) -> Figure:
     if drawn is None:
         return Figure(
             name=name,
@@ -132,7 +155,7 @@ def _spreads(
     return found, sentence
 
 
-def _latency(report: Report, run_dir: Path, gate: str) -> _Drawn | None:
+def _latency(report: Report, run_dir: Path, gate: str) -> Drawn | None:
     found, left_out = _spreads(report, run_dir, gate)
     limit = next((row.limit for row, _ in found if row.limit), None)
     if not found or limit is None:
@@ -149,7 +172,7 @@ def _latency(report: Report, run_dir: Path, gate: str) -> _Drawn | None:
     )
     timer = f" The timer's own floor is {format_quantity(floor, 's')}." if floor else ""
     what = "batch means" if gate == "latency.hot" else "single calls"
-    return _Drawn(
+    return Drawn(
         canvas=lambda: charts.draw_latency(spreads, limit),
         caption=f"Share of {what} that took at most this long; each step up is ten times rarer. "
         f"Dots mark p50 and p99, the red line the limit.{timer}{left_out}",
@@ -159,7 +182,7 @@ def _latency(report: Report, run_dir: Path, gate: str) -> _Drawn | None:
     )
 
 
-def _sizes(report: Report) -> _Drawn | None:
+def _sizes(report: Report) -> Drawn | None:
     models, facts = [], []
     for row in _rows(report, "compression.saving"):
         ours = number(row.context, "bytes_per_vector")
@@ -192,7 +215,7 @@ def _sizes(report: Report) -> _Drawn | None:
     if not models:
         return None
     shown = models[:_PANELS_MAX]
-    return _Drawn(
+    return Drawn(
         canvas=lambda: charts.draw_sizes(shown),
         caption="Everything kept for one vector, frame and catalog, shortest bar best; the share "
         "is of the raw float32 bytes. Dashed or dotted: the fewest bytes the data's entropy "
@@ -209,7 +232,7 @@ def _per_dimension(row: Row, raw: float | None) -> float | None:
     return value
 
 
-def _ratios(report: Report) -> _Drawn | None:
+def _ratios(report: Report) -> Drawn | None:
     traces, facts = [], []
     for row in _rows(report, "hit_ratio.hot"):
         listed = row.context.get("capacities_bytes")
@@ -248,7 +271,7 @@ def _ratios(report: Report) -> _Drawn | None:
     if not traces:
         return None
     shown = traces[:_PANELS_MAX]
-    return _Drawn(
+    return Drawn(
         canvas=lambda: charts.draw_ratios(shown),
         caption="Accesses served by the hot tier. Belady knows the future: per document it is the "
         "bound for any policy that brings siblings in, per chunk for any that does not.",
@@ -256,7 +279,7 @@ def _ratios(report: Report) -> _Drawn | None:
     )
 
 
-def _memory(report: Report) -> _Drawn | None:
+def _memory(report: Report) -> Drawn | None:
     stacks, facts = [], []
     for row in _rows(report, "memory.steady"):
         treatment = numbers(row.context, "by_page_type", "treatment")
@@ -276,7 +299,7 @@ def _memory(report: Report) -> _Drawn | None:
     if not stacks:
         return None
     shown = stacks[:_PANELS_MAX]
-    return _Drawn(
+    return Drawn(
         canvas=lambda: charts.draw_memory(shown),
         caption="Steady state. Added = process with the store minus import-only control. Clean "
         "file pages belong to the page cache: shown in the whole, not counted against the limit.",
@@ -284,7 +307,7 @@ def _memory(report: Report) -> _Drawn | None:
     )
 
 
-def _starts(report: Report, run_dir: Path) -> _Drawn | None:
+def _starts(report: Report, run_dir: Path) -> Drawn | None:
     found, left_out = _spreads(report, run_dir, "startup.time")
     limit = next((row.limit for row, _ in found if row.limit), None)
     if not found or limit is None:
@@ -295,7 +318,7 @@ def _starts(report: Report, run_dir: Path) -> _Drawn | None:
         f"slowest {format_quantity(max(s.values), 's', limit=limit)} of {len(s.values)}"
         for s in spreads
     )
-    return _Drawn(
+    return Drawn(
         canvas=lambda: charts.draw_starts(spreads, limit),
         caption="One dot a fresh process, from exec to the first vector returned; the dark bar is "
         f"the median, which the gate judges, the red line the limit.{left_out}",

@@ -132,9 +132,12 @@ class Gate:
     def lead(self) -> Row | None:
         """The row that decides the gate: the worst of those that count.
 
-        A row with the gate's own verdict goes first, so that no PASS stands beside a miss.
+        A row with the gate's own verdict goes first, so that no PASS stands beside a miss. Where no
+        row counts, those that bear the gate's name speak for it, not what is shown beside them.
         """
-        counting = [row for row in self.rows if row.blocking] or self.rows
+        counting = [row for row in self.rows if row.blocking]
+        counting = counting or [row for row in self.rows if row.id.startswith(f"{self.id}.")]
+        counting = counting or list(self.rows)
         agreeing = [row for row in counting if row.verdict == self.verdict]
         return next(iter(agreeing or counting), None)
 

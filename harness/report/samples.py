@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.report.model import Row
 
-__all__ = ["read_values"]
+__all__ = ["read_sessions", "read_values"]
 
 
 def read_values(run_dir: Path, row: Row) -> list[float]:
@@ -19,6 +19,11 @@ def read_values(run_dir: Path, row: Row) -> list[float]:
     A missing or damaged file gives no values, hence a sentence in place of the figure: judging
     the evidence is the gate's business and `harness verify`'s, not the picture's.
     """
+    return [value for values in read_sessions(run_dir, row) for value in values]
+
+
+def read_sessions(run_dir: Path, row: Row) -> list[list[float]]:
+    """The same, process by process."""
     if not row.measurement:
         return []
     path = (run_dir / row.measurement).resolve()
@@ -28,18 +33,20 @@ def read_values(run_dir: Path, row: Row) -> list[float]:
         content = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError, zlib.error):
         return []
-    return _pooled(content)
+    return _sessions(content)
 
 
-def _pooled(content: Any) -> list[float]:
+def _sessions(content: Any) -> list[list[float]]:
     processes = content.get("processes") if isinstance(content, dict) else None
-    values: list[float] = []
+    sessions: list[list[float]] = []
     for process in processes if isinstance(processes, list) else ():
         if isinstance(process, dict) and not process.get("control"):
             listed = process.get("values")
-            values.extend(
-                float(value)
-                for value in (listed if isinstance(listed, list) else ())
-                if isinstance(value, (int, float)) and value == value
+            sessions.append(
+                [
+                    float(value)
+                    for value in (listed if isinstance(listed, list) else ())
+                    if isinstance(value, (int, float)) and value == value
+                ]
             )
-    return values
+    return sessions

@@ -9,6 +9,7 @@ from harness.report.verdict import SETTLED
 
 __all__ = ["HOW_DECIDED", "asides", "gate_fix", "not_tested", "repeat_commands", "what_changes_it"]
 
+_ASIDES_MAX = 4  # open rows named on page one beside the one shown
 _TIER_WORDS = {
     "emulated": "emulated stand-ins for Titan's answers",
     "synthetic": "synthetic data",
@@ -120,12 +121,18 @@ def asides(gate: Gate) -> list[str]:
     """Facts that belong beside a gate on page one: other open rows, totals that would mislead."""
     notes = []
     lead = gate.lead
-    for row in gate.rows:
-        if row is lead or row.verdict in SETTLED:
-            continue
+    open_rows = [row for row in gate.rows if row is not lead and row.verdict not in SETTLED]
+    for row in open_rows[:_ASIDES_MAX]:
         kind = "" if row.blocking else " (advisory)"
         bound = f", bound {row.bound_text}" if row.bound is not None else ""
         notes.append(f"{row.label}: {row.verdict}{kind}{bound}")
+    if len(open_rows) > _ASIDES_MAX:
+        notes.append(f"{len(open_rows) - _ASIDES_MAX} more rows that do not pass, further down")
+    notes += [
+        f"{row.label}: {row.value_text}, {row.limit_text} wanted"
+        for row in gate.rows
+        if row.id.startswith("space.search.") and row.estimate is not None
+    ]
     if lead is None:
         return notes
     notes += [
@@ -137,6 +144,16 @@ def asides(gate: Gate) -> list[str]:
             ("error rate, 95 % upper bound", number(lead.context, "error_rate_high"), "1"),
             ("misses per document visit", number(lead.context, "misses_per_visit"), "count"),
             ("one call, p99", number(lead.context, "single_call", "p99"), "s"),
+            ("kill points", number(lead.context, "kill_points"), "count"),
+            ("keys lost", number(lead.context, "keys_lost"), "count"),
+            ("this machine's own floor, p99", number(lead.context, "floor_p99_s"), "s"),
+            ("p99 from due to answered", number(lead.context, "latency_p99_s"), "s"),
+            ("kept up with, at most", number(lead.context, "knee_rate"), "1/s"),
+            (
+                "times faster than LanceDB's flat search",
+                number(lead.context, "times_faster_than_lancedb-flat"),
+                "count",
+            ),
         )
         if value is not None
     ]

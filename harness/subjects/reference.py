@@ -11,9 +11,19 @@ from pathlib import Path
 import titanstore
 from harness.subject import Vectors
 
-__all__ = ["STARTUP_PROGRAM", "ReferenceSubject", "effective_config", "embedding_key"]
+__all__ = [
+    "LOADED_ON_USE",
+    "STARTUP_PROGRAM",
+    "ReferenceSubject",
+    "effective_config",
+    "effective_settings",
+    "embedding_key",
+]
 
 embedding_key = titanstore.embedding_key
+
+# Modules that a store loads when it first needs them: what a control process imports as well
+LOADED_ON_USE = ("lmdb._envid", "numkong")
 
 # What `startup.time` runs: a user's first lines, and the times at which they were reached
 STARTUP_PROGRAM = """
@@ -39,7 +49,24 @@ def effective_config(file: Path | None) -> tuple[dict[str, object], str]:
     titanstore.InvalidInputError
         BAD_SETTING.
     """
-    settings = asdict(titanstore.load_config(file=file))
+    return _with_digest(asdict(titanstore.load_config(file=file)))
+
+
+def effective_settings(
+    settings: Mapping[str, object], **changed: object
+) -> tuple[dict[str, object], str]:
+    """A run's settings with some changed, and the digest of that configuration.
+
+    Raises
+    ------
+    titanstore.InvalidInputError
+        BAD_SETTING.
+    """
+    config = titanstore.StoreConfig(**{**settings, **changed})  # type: ignore[arg-type]  # checked
+    return _with_digest(asdict(config))
+
+
+def _with_digest(settings: dict[str, object]) -> tuple[dict[str, object], str]:
     text = json.dumps(settings, sort_keys=True)
     return settings, hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -48,7 +75,7 @@ class ReferenceSubject:
     """One open EmbeddingStore."""
 
     name = "titanstore"
-    capabilities = frozenset({"durable", "documents", "shared"})
+    capabilities = frozenset({"durable", "documents", "rollback", "search", "shared"})
     errors: type[Exception] = titanstore.StoreError
 
     def __init__(
@@ -63,6 +90,7 @@ class ReferenceSubject:
         self.store = titanstore.EmbeddingStore.open(
             path, config, read_only=read_only, create=create
         )
+        self.path = path
         self.get: Callable[[str], Vectors] = self.store.get
 
     def put_many(self, keys: Sequence[str], vectors: Vectors) -> None:
@@ -81,6 +109,50 @@ class ReferenceSubject:
         """Shape (len(keys), dimension)."""
         return self.store.get_many(keys)
 
+    def search(
+        self, query: Vectors, k: int = 10, metric: str = "cosine"
+    ) -> Sequence[tuple[str, float]]:
+        """The k nearest as (key, distance)."""
+        return self.store.search(query, k, metric=metric)
+
+    def search_many(
+        self, queries: Vectors, k: int = 10, metric: str = "cosine"
+    ) -> Sequence[Sequence[tuple[str, float]]]:
+        """`search` of each query, in one call."""
+        return self.store.search_many(queries, k, metric=metric)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove keys, from their documents too."""
+        self.store.delete(keys)
+
+    def maintain(self) -> None:
+        """What the store wants done off the request path."""
+        self.store.maintain()
+
+    def snapshot(self, label: str) -> int:
+        """Number of a version that holds the present state."""
+        return self.store.snapshot(label).number
+
+    def get_at(self, version: int, key: str) -> Vectors:
+        """The vector that a key had in a version."""
+        return self.store.at(version).get(key)
+
+    def rollback(self, version: int) -> None:
+        """Make a version's state the present one."""
+        self.store.rollback(version)
+
+    def version_numbers(self) -> list[int]:
+        """Numbers of all versions, oldest first."""
+        return [version.number for version in self.store.versions()]
+
+    def documents(self) -> dict[str, list[str]]:
+        """Keys of every document, in order."""
+        return {name: self.store.document_keys(name) for name in self.store.documents()}
+
+    def __len__(self) -> int:
+        """Number of vectors."""
+        return len(self.store)
+
     def counters(self) -> dict[str, int]:
         """What the store counted since it was opened."""
         return self.store.stats().counters
@@ -95,10 +167,25 @@ class ReferenceSubject:
         stats = self.store.stats()
         return {
             "segments": stats.segment_bytes,
+            "planes": stats.plane_bytes,
             "dead": stats.dead_bytes,
             "catalog": stats.catalog_bytes,
             "vectors": stats.vectors,
         }
+
+    def vector_bytes(self) -> int:
+        """Committed bytes that grow with each vector, the catalog's left out."""
+        stats = self.store.stats()
+        return stats.segment_bytes + stats.plane_bytes
+
+    def file_bytes(self) -> int:
+        """Bytes on the disk of every file of the store, the catalog's left out.
+
+        Holes of sparse files take no space and do not count.
+        """
+        found = [path for path in self.path.rglob("*") if path.is_file()]
+        kept = [path.stat() for path in found if "catalog" not in path.relative_to(self.path).parts]
+        return sum(min(one.st_size, 512 * one.st_blocks) for one in kept)
 
     def problems(self) -> list[str]:
         """What the store's own integrity walk finds."""
@@ -109,9 +196,8 @@ class ReferenceSubject:
         self.store.wait_for_prefetch()
 
     def stored_bytes(self) -> int:
-        """Segments and catalog."""
-        space = self.space()
-        return space["segments"] + space["catalog"]
+        """Segments, planes and catalog."""
+        return self.store.stats().disk_bytes
 
     def close(self) -> None:
         """Close the store; idempotent."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-__all__ = ["Corpus", "SourceFile", "read_corpus"]
+__all__ = ["Corpus", "SourceFile", "read_corpus", "read_many"]
 
 SUFFIXES = frozenset(
     {".c", ".cc", ".cpp", ".cs", ".go", ".h", ".hpp", ".java", ".js", ".jsx", ".kt", ".lua", ".md"}
@@ -105,6 +105,43 @@ def read_corpus(
     raise ValueError(
         f"{root} has {len(chosen)} UTF-8 source files with {chunks_per_file} distinct chunks; "
         f"{files} wanted"
+    )
+
+
+def read_many(folder: Path | None = None, *, chunks: int, chunks_per_document: int = 25) -> Corpus:
+    """As many distinct chunks as asked for, by cutting files anew into ever more of them.
+
+    A file that was cut into 25 chunks comes again cut into 50 and so on, as further documents: its
+    texts overlap then, but none comes twice.
+
+    Raises
+    ------
+    ValueError
+        No such folder, `chunks` no multiple of a document's, or too little text.
+    """
+    root = Path(sysconfig.get_paths()["stdlib"]) if folder is None else folder
+    if not root.is_dir():
+        raise ValueError(f"no such folder: {root}")
+    if chunks < 1 or chunks % chunks_per_document:
+        raise ValueError(f"{chunks} chunks, a multiple of {chunks_per_document} wanted")
+    names = sorted(_source_names(root), key=_order)
+    documents: list[SourceFile] = []
+    seen: set[str] = set()
+    for cuts in (1, 2, 3, 4, 6, 8, 12, 16):
+        for name in names:
+            found = _cut(_read_text(root / name), cuts * chunks_per_document)
+            if not found or not seen.isdisjoint(found):
+                continue
+            seen.update(found)
+            for part in range(cuts):
+                texts = found[part * chunks_per_document : (part + 1) * chunks_per_document]
+                documents.append(SourceFile(name=f"{name} {part + 1}/{cuts}", chunks=texts))
+                if len(documents) * chunks_per_document == chunks:
+                    name = "python-stdlib" if folder is None else root.resolve().name
+                    kept = tuple(documents)
+                    return Corpus(name=name, documents=kept, digest=_digest(kept))
+    raise ValueError(
+        f"{root} has text for {len(documents) * chunks_per_document} chunks; {chunks} wanted"
     )
 
 

@@ -18,14 +18,26 @@ from titanstore.store import EmbeddingStore
 from titanstore.types import Version
 
 _PATH = click.argument("path", type=click.Path(path_type=Path))
+_INTERRUPTED = 130  # as of a shell's own commands; click's 1 would say that the store is damaged
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        """As click has it, but for the exit status of an interrupted command."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("\ninterrupted", err=True)
+            raise click.exceptions.Exit(_INTERRUPTED) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="titanstore")
 def main() -> None:
     """Bit-exact, compressed embeddings on disk.
 
-    Exit status: 0 all is well, 1 the store is damaged, 2 the command could not be carried out.
+    Exit status: 0 all is well, 1 the store is damaged, 2 the command could not be carried out,
+    130 it was interrupted.
     """
 
 

@@ -62,8 +62,8 @@ class StoreConfig:
         Keep what `search` needs: codes of every vector, 8 bits a value, which sliced frames do not
         repeat (reports/decisions/0010). False: smaller by a sixth, and `search` raises.
     result_cache_entries
-        Results of earlier queries, kept while no change can alter them, 3 kB each for k = 10; 0
-        switches the cache off.
+        Results of earlier queries, kept while no change can alter them, 3 kB each for k = 10; of
+        large k fewer, so that they hold 100 hits each on average. 0 switches the cache off.
     search_index
         "flat" scans all codes and is exact; "lance" asks a LanceDB index and is approximate;
         "auto" is "flat" below `lance_vectors_min` vectors of a dimension, "lance" from there on.
@@ -89,7 +89,7 @@ class StoreConfig:
     refuse_non_finite: bool = False
     segment_bytes_max: int = 256 * MIB
     search: bool = True
-    result_cache_entries: int = 32
+    result_cache_entries: int = 16
     search_index: SearchIndex = "auto"
     lance_vectors_min: int = 100_000
     lance_index: LanceIndex = "ivf_rq"

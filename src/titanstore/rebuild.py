@@ -11,7 +11,10 @@ from titanstore.config import StoreConfig
 from titanstore.errors import CorruptionError, ErrorKind, InvalidInputError, NotFoundError
 from titanstore.search.lance import LanceSettings, LanceTable, LanceUnavailableError
 from titanstore.search.lance_rebuild import rebuild_store_from_lance
+from titanstore.segments.disk import storage_error, sync_folder
 from titanstore.store import EmbeddingStore
+
+_UNFINISHED = ".unfinished"  # added to the name, so that nobody takes a part for the whole
 
 
 def rebuild_from_lance(
@@ -26,7 +29,8 @@ def rebuild_from_lance(
     Parameters
     ----------
     path
-        Must not exist.
+        Must not exist. Until all is stored, it is a folder of that name with ".unfinished" after
+        it, which a killed rebuild leaves behind.
     lance_folder
         The folder `lance` of a store, or a copy of it.
     progress
@@ -41,30 +45,41 @@ def rebuild_from_lance(
     Raises
     ------
     InvalidInputError
-        NOT_A_STORE: `path` exists.
+        NOT_A_STORE: `path` exists, or what an earlier rebuild left unfinished.
     NotFoundError
         NO_STORE: there is no table in `lance_folder`.
     CorruptionError
         BAD_INDEX: a table is not what was written. Nothing is left at `path`.
     StorageError, ReadOnlyError
     """
-    target, source = Path(path), Path(lance_folder)
+    target, source = Path(path).absolute(), Path(lance_folder)
+    unfinished = target.with_name(target.name + _UNFINISHED)
     if target.exists():
         raise InvalidInputError(f"{target} exists; name a new folder", ErrorKind.NOT_A_STORE)
+    if unfinished.exists():
+        raise InvalidInputError(
+            f"{unfinished} exists: remove it, unless another rebuild is under way",
+            ErrorKind.NOT_A_STORE,
+        )
     names = sorted(each.name for each in source.glob("*") if each.name.isdigit())
     if not names:
         raise NotFoundError(f"no Lance table in {source}", ErrorKind.NO_STORE)
     count = 0
     try:
-        with EmbeddingStore.open(target, config) as store:
+        with EmbeddingStore.open(unfinished, config) as store:
             for name in names:
                 settings = LanceSettings()
                 with LanceTable.open(source / name, int(name), settings, read_only=True) as table:
                     count += rebuild_store_from_lance(table, store, progress)
+        unfinished.rename(target)
+        sync_folder(target.parent)
     except LanceUnavailableError as error:
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise CorruptionError(f"{source}: {error.reason}", ErrorKind.BAD_INDEX) from error
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise storage_error(error, f"giving {target} its name") from error
     except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return count

@@ -42,6 +42,10 @@ class CatalogView(Lookups):
         """The same transaction as of a version that is there."""
         return PastView(self._transaction, self._databases, number)
 
+    def change(self) -> int:
+        """Number of the last transaction that had been committed: equal numbers, equal content."""
+        return self._transaction.id()
+
     def lookup_many(self, fingerprints: Sequence[bytes]) -> list[list[Address]]:
         """`Catalog.lookup` for each, in one transaction."""
         cursor = self._transaction.cursor(self._databases["entries"])

@@ -120,6 +120,7 @@ class SearchEngine:
         dimension = queries.vectors.shape[1]
         stale: set[Address] = set()
         revivals = -1
+        tries_by_marks = _TRIES_BY_MARKS
         for attempt in itertools.count():
             self._counters.search_retries += attempt > 0
             generation = self._generation()
@@ -130,7 +131,7 @@ class SearchEngine:
                     self._reader,
                     dimension,
                     prefix,
-                    by_catalog=attempt >= _TRIES_BY_MARKS,
+                    by_catalog=attempt >= tries_by_marks,
                 )
             except CorruptionError as error:
                 if error.kind is not ErrorKind.MISSING_SEGMENT or attempt >= _TRIES_MAX:
@@ -139,23 +140,24 @@ class SearchEngine:
             if scope.revivals != revivals:  # what was stale a moment ago may be current again
                 stale, revivals = set(), scope.revivals
             scope.without(stale)
-            scan = FlatScan(self._reader, scope, metric)
+            scan = FlatScan(self._reader, scope, metric, dimension)
             near: list[list[Address]] = []
-            if attempt < _TRIES_BY_MARKS:
+            if attempt < tries_by_marks:
                 near = self._by_index(queries, k, metric, prefix, scope)
             near = [[at for at in each if at not in stale] for each in near]
             found = scan.nearest(queries, k, near)
             gone = self._not_current(found, scan.broken, scope)
             if gone is None:
                 continue
-            if attempt < _TRIES_BY_MARKS:
+            if attempt < tries_by_marks:
                 is_of_one_moment = not gone and generation == self._generation()
             else:
                 is_of_one_moment = not scan.broken
             if is_of_one_moment:
-                if scope.is_short and attempt < _TRIES_BY_MARKS:
-                    self._refuse_missing_rows()
-                break
+                if not scope.is_short or attempt >= tries_by_marks:
+                    break
+                self._refuse_missing_rows()
+                tries_by_marks = 0  # all rows are there, so marks are lost: `check` lists them
             stale |= gone
         if not scope.has_rows and not any(found):
             self._refuse_other_dimension(dimension)

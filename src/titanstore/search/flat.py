@@ -8,7 +8,8 @@ nearest is scored exactly. The result is that of an exhaustive search, ties incl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numkong
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 
 from titanstore.codec.choose import decode_frames
 from titanstore.errors import CorruptionError
-from titanstore.search.distance import Metric, Wide, distances, plain_bounds
+from titanstore.search.distance import Metric, distances, plain_bounds
 from titanstore.search.quantise import Queries, Rows, intervals
 from titanstore.search.scope import Scope
 from titanstore.segments.layout import Address, Record
 from titanstore.segments.reader import SegmentReader
+from titanstore.sums import Wide
 
 # numkong's packed product reads the rows once for all queries, and is several times faster than
 # one product a query; beyond the caches its order of access loses: 12 ms against 2 * 3.3 at 100 MB.
@@ -29,6 +31,8 @@ _PACKED_BYTES_MAX = 24_000_000
 _CELLS_MAX = 500_000  # scores held at a time: 8 bytes each, in some four arrays
 _FINALISTS_MAX = 256  # results worked out at a time: some 2 decoded vectors each are held
 _ROWLESS_AT_ONCE = 256
+_ROOM_BYTES = 300_000
+_DECODED_BYTES = 32_000  # vectors decoded at a time; larger blocks leave larger holes in the heap
 
 
 class Found(NamedTuple):
@@ -43,13 +47,74 @@ class _Decoded(NamedTuple):
     """A record that was read, and found whole and finite."""
 
     key: str
-    vector: NDArray[np.float64]  # widened
+    vector: NDArray[np.float32]
+
+
+class _Room:
+    """Room for a few widened vectors and what is worked out from them, in pages of its own.
+
+    malloc keeps, for as long as the process lives, about as much as the largest search once needed;
+    these pages go back to the system with the search.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self.rows = max(1, _ROOM_BYTES // (24 * dimension))
+        pages = mmap.mmap(-1, 24 * self.rows * dimension)
+        self._arrays = np.frombuffer(pages, np.float64).reshape(3, self.rows, dimension)
+
+    def widened(self, vectors: Sequence[NDArray[np.float32]]) -> Iterator[Wide]:
+        """Vectors as float64, a few at a time; the next ones take the same place."""
+        for first in range(0, len(vectors), self.rows):
+            part = vectors[first : first + self.rows]
+            yield np.stack(part, out=self._arrays[0, : len(part)])
+
+    def beside(self, block: Wide) -> tuple[Wide, Wide]:
+        """Two more arrays of the shape of a block that `widened` gave."""
+        return self._arrays[1, : len(block)], self._arrays[2, : len(block)]
+
+
+class Shortlist:
+    """Records that were decoded for one query, with bounds of their distances.
+
+    Attributes
+    ----------
+    query
+        Widened.
+    limit
+        A bound that the distance of the k-th nearest does not pass; infinity below k records.
+    """
+
+    def __init__(self, queries: Queries, place: int, metric: Metric, k: int, room: _Room) -> None:
+        self._room = room
+        self.query = queries.wide[place]
+        self.limit = np.inf
+        self._square = float(queries.squares[place])
+        self._metric: Metric = metric
+        self._k = k
+        self._bounds: dict[Address, tuple[float, float]] = {}
+
+    def add(self, addresses: Sequence[Address], vectors: Sequence[NDArray[np.float32]]) -> None:
+        """Look at more records."""
+        known = iter(addresses)
+        for block in self._room.widened(vectors):
+            lower, upper = plain_bounds(self._metric, block, self.query, self._square)
+            self._bounds.update(
+                (next(known), bounds) for bounds in zip(lower.tolist(), upper.tolist(), strict=True)
+            )
+        if len(self._bounds) >= self._k:
+            self.limit = sorted(upper for _, upper in self._bounds.values())[self._k - 1]
+            self._bounds = {at: b for at, b in self._bounds.items() if b[0] <= self.limit}
+
+    def finalists(self) -> list[Address]:
+        """Those that could be among the k nearest."""
+        return list(self._bounds)
 
 
 class FlatScan:
     """Scans one scope for queries of one dimension. Made for one search, by one thread."""
 
-    def __init__(self, reader: SegmentReader, scope: Scope, metric: Metric) -> None:
+    def __init__(self, reader: SegmentReader, scope: Scope, metric: Metric, dimension: int) -> None:
+        self._room = _Room(dimension)
         self._reader = reader
         self._scope = scope
         self._metric: Metric = metric
@@ -74,26 +139,29 @@ class FlatScan:
             self._decoded.clear()
         return found
 
-    def _nearest(self, queries: Queries, k: int, near: list[list[Address]]) -> list[list[Found]]:
-        places = range(len(near))
+    def _nearest(self, queries: Queries, k: int, more: list[list[Address]]) -> list[list[Found]]:
+        places = range(len(more))
+        lists = [Shortlist(queries, place, self._metric, k, self._room) for place in places]
         for first in range(0, len(self._scope.rowless), _ROWLESS_AT_ONCE):
             chunk = self._scope.rowless[first : first + _ROWLESS_AT_ONCE]
-            near, _ = self._narrow(queries, k, [[*each, *chunk] for each in near])
-            self._keep_decoded(near)
+            self._extend(lists, [chunk for _ in lists])
+            kept = {at for each in lists for at in each.finalists()}
+            self._decoded = {at: self._decoded[at] for at in kept}
         ids, lower, upper = self._bounds(queries)
         if ids.size:
             at_most = np.partition(upper, k - 1)[:, k - 1] if ids.size > k else upper.max(axis=1)
             open_ids = [np.flatnonzero(lower[place] <= at_most[place]) for place in places]
             # those that are surely near first: their distances rule out many of the others
             sure = [_smallest(upper[place], open_ids[place], k) for place in places]
-            near = [near[place] + self._addresses(ids[sure[place]]) for place in places]
-            near, limits = self._narrow(queries, k, near)
+            for place in places:
+                more[place] += self._addresses(ids[sure[place]])
+            self._extend(lists, more)
             for place in places:
                 rest = np.setdiff1d(open_ids[place], sure[place], assume_unique=True)
-                rest = rest[lower[place, rest] <= limits[place]]
-                near[place] += self._addresses(ids[rest])
-        near, _ = self._narrow(queries, k, near)
-        return self._exact(queries, near, k)
+                rest = rest[lower[place, rest] <= lists[place].limit]
+                more[place] = self._addresses(ids[rest])
+        self._extend(lists, more)
+        return [self._exact(each, k) for each in lists]
 
     # -- by codes --------------------------------------------------------------------------
 
@@ -132,47 +200,26 @@ class FlatScan:
 
     # -- by vectors ------------------------------------------------------------------------
 
-    def _narrow(
-        self, queries: Queries, k: int, near: Sequence[Sequence[Address]]
-    ) -> tuple[list[list[Address]], list[float]]:
-        """For each query, of these records those that could be among its k nearest, by plain
-        float64 arithmetic; and a bound that the distance of the k-th does not pass."""
-        self._decode([at for each in near for at in each], queries.vectors.shape[1])
-        kept: list[list[Address]] = []
-        limits: list[float] = []
-        for place, each in enumerate(near):
-            whole = [at for at in dict.fromkeys(each) if at in self._decoded]
-            limit = np.inf
-            if len(whole) >= k:
-                vectors = np.stack([self._decoded[at].vector for at in whole])
-                query, square = queries.wide[place], float(queries.squares[place])
-                lower, upper = plain_bounds(self._metric, vectors, query, square)
-                limit = float(np.partition(upper, k - 1)[k - 1])
-                whole = [whole[index] for index in np.flatnonzero(lower <= limit).tolist()]
-            kept.append(whole)
-            limits.append(limit)
-        return kept, limits
+    def _extend(self, lists: Sequence[Shortlist], more: Sequence[Sequence[Address]]) -> None:
+        """Decode records and give each shortlist its own of them."""
+        self._decode([at for each in more for at in each], lists[0].query.size)
+        for shortlist, addresses in zip(lists, more, strict=True):
+            fresh = [at for at in dict.fromkeys(addresses) if at in self._decoded]
+            shortlist.add(fresh, [self._decoded[at].vector for at in fresh])
 
-    def _keep_decoded(self, near: Sequence[Sequence[Address]]) -> None:
-        """Let go of all decoded vectors but these."""
-        self._decoded = {at: self._decoded[at] for each in near for at in each}
-
-    def _exact(
-        self, queries: Queries, finalists: Sequence[Sequence[Address]], k: int
-    ) -> list[list[Found]]:
-        """The finalists of each query in order, at most k of them."""
-        counts = [len(each) for each in finalists]
-        if not sum(counts):
-            return [[] for _ in finalists]
-        flat = [self._decoded[at] for each in finalists for at in each]
-        vectors = np.stack([each.vector for each in flat])
-        of_query = np.repeat(np.arange(len(counts)), counts)
-        exact = iter(distances(self._metric, vectors, queries.wide, of_query).tolist())
-        found = []
-        for each in finalists:
-            nearest = [Found(next(exact), self._decoded[at].key, at) for at in each]
-            found.append(sorted(nearest)[:k])
-        return found
+    def _exact(self, shortlist: Shortlist, k: int) -> list[Found]:
+        """The k nearest of a shortlist in order."""
+        nearest = shortlist.finalists()
+        vectors = [self._decoded[at].vector for at in nearest]
+        exact: list[float] = []
+        for block in self._room.widened(vectors):
+            room = self._room.beside(block)
+            exact += distances(self._metric, block, shortlist.query, room).tolist()
+        found = [
+            Found(distance, self._decoded[at].key, at)
+            for distance, at in zip(exact, nearest, strict=True)
+        ]
+        return sorted(found)[:k]
 
     def _decode(self, addresses: Sequence[Address], dimension: int) -> None:
         """Decode records into `_decoded`; those that cannot be read go to `broken`."""
@@ -187,24 +234,26 @@ class FlatScan:
                 continue
             if record.header.dimension == dimension:
                 records.append((at, record))
-        if not records:
-            return
+        step = max(1, _DECODED_BYTES // (4 * dimension))
+        for first in range(0, len(records), step):
+            self._decode_block(records[first : first + step], dimension)
+
+    def _decode_block(self, records: Sequence[tuple[Address, Record]], dimension: int) -> None:
         vectors = np.empty((len(records), dimension), np.float32)
         try:
             frames = [record.frame for _, record in records]
             decode_frames(frames, vectors, [record.header for _, record in records])
         except CorruptionError as error:
-            if len(records) == 1:
-                key = records[0][1].key.text
-                self.broken[records[0][0]] = CorruptionError(f"key {key!r}: {error}", error.kind)
-                return
-            for at, _ in records:
-                self._decode([at], dimension)
+            at, record = records[0]
+            if len(records) > 1:
+                for each in records:
+                    self._decode_block([each], dimension)
+            else:
+                named = f"key {record.key.text!r}: {error}"
+                self.broken[at] = CorruptionError(named, error.kind)
             return
         finite = np.logical_and.reduce(np.isfinite(vectors), axis=1)
-        vectors[~finite] = 0  # widening a signalling NaN would warn
-        wide = vectors.astype(np.float64)
-        for (at, record), vector, is_finite in zip(records, wide, finite, strict=True):
+        for (at, record), vector, is_finite in zip(records, vectors, finite, strict=True):
             if is_finite:
                 self._decoded[at] = _Decoded(record.key.text, vector)
 

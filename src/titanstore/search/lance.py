@@ -104,6 +104,7 @@ class LanceTable:
         About 1 s and 52 MB when lancedb is first imported, then about 1 s for each GB, because
         every file is read and verified. What a killed `sync` left is taken back.
         """
+        read_state(folder)  # without a table, LanceDB need not be there, and makes no folder
         return cls._made(
             folder, settings, partial(open_state, folder, dimension, settings, read_only=read_only)
         )
@@ -303,6 +304,11 @@ class LanceTable:
             self._keep(self._state.with_content(content), since_ns)
             self._loop.run(lambda: commits.prune(table, self._settings.history_s))
             return report
+
+    @property
+    def wants_another_index(self) -> bool:
+        """Would a `sync` without changes make an index of the kind that the settings want?"""
+        return self._wants_index(self.content)
 
     def _wants_index(self, content: Content) -> bool:
         is_worth = is_worth_an_index(self._settings, content.rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -16,6 +17,16 @@ from titanstore.search.lance_settings import LanceSettings
 
 _Result = TypeVar("_Result")
 QUIET = "LANCEDB_LOG"
+_NOT_AFTER_A_FORK = "LanceDB does not work in the child of a fork; use spawn"
+_is_of_the_parent = False  # LanceDB's threads, of which a fork takes nothing along
+
+
+def _in_forked_child() -> None:
+    global _is_of_the_parent
+    _is_of_the_parent = "lancedb" in sys.modules
+
+
+os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def import_lancedb() -> Any:
@@ -27,7 +38,12 @@ def import_lancedb() -> Any:
     ------
     InvalidInputError
         BAD_SETTING: it is not installed.
+    LanceUnavailableError
+        It was imported before this process was forked: LanceDB's own reset ends in a segmentation
+        fault one time in three.
     """
+    if _is_of_the_parent:
+        raise LanceUnavailableError(_NOT_AFTER_A_FORK)
     os.environ.setdefault(QUIET, "error")
     try:
         import lancedb
@@ -85,7 +101,7 @@ class LanceLoop:
             It raised anything, took longer than `timeout_s`, or this is a forked child's copy.
         """
         if self._pid != os.getpid():
-            raise LanceUnavailableError("LanceDB does not work in the child of a fork; use spawn")
+            raise LanceUnavailableError(_NOT_AFTER_A_FORK)
         if self._is_closed:
             raise LanceUnavailableError("the table is closed")
         future = asyncio.run_coroutine_threadsafe(_translated(work), self._loop)

@@ -169,11 +169,11 @@ class LanceMirror:
             raise storage_error(error, f"writing {path.name}") from error
 
     def sync(self, progress: Callable[[int], None] | None = None) -> int:
-        """Bring tables that are behind up to the present, make missing ones and drop unwanted ones.
+        """Bring tables that are behind up to the present, make missing ones, drop unwanted ones.
 
-        Returns how many rows were written; a table that lacks less than 2 % is left for later. The caller lets nobody write. A damaged table is made
-        anew. Raises LanceUnavailableError where LanceDB fails: the store is whole, and search
-        goes on by scanning.
+        Returns how many rows were written; a table that lacks less than 2 % is left for later. The
+        caller lets nobody write. A damaged table is made anew. Raises LanceUnavailableError where
+        LanceDB fails: the store is whole, and search goes on by scanning.
         """
         with self._catalog.reading() as view:
             vectors = view.entry_count()

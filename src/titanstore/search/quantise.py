@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from titanstore.search.distance import Metric, Wide
+from titanstore.search.distance import Metric
+from titanstore.sums import Wide
 
 _PEAK = 127 * 257  # the largest value that two bytes can hold this way
 # Far above what float64 adds (2^-53 an operation, some 20 of them and the sums of norms), far

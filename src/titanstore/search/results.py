@@ -28,6 +28,8 @@ from titanstore.search.scope import Scope, look
 from titanstore.segments.reader import SegmentReader
 from titanstore.types import Hit
 
+_HITS_OF_AN_ENTRY = 100  # of all entries together, on average: 0.3 kB each
+
 
 @dataclass(slots=True)
 class _Kept:
@@ -41,7 +43,7 @@ class _Kept:
 
 
 class ResultCache:
-    """The most recently used results. Any thread may use it."""
+    """The most recently used results, of bounded size. Any thread may use it."""
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class ResultCache:
         self._reader = reader
         self._generation = generation
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._hits = 0  # in all of them
         self._lock = threading.Lock()
 
     def get(
@@ -75,7 +78,7 @@ class ResultCache:
             if prefix is not None or not self._is_unaltered(kept, query, metric):
                 with self._lock:
                     if self._kept.get(name) is kept:
-                        del self._kept[name]
+                        self._drop(name)
                 return None
             kept.change = change
         return [Hit(each.key, each.distance) for each in kept.found]
@@ -94,15 +97,27 @@ class ResultCache:
         if not self._entries_max:
             return
         kept = _Kept(tuple(found), scope.scanned, change, scope.revivals, len(found) >= k)
+        name = _name(query, k, metric, prefix)
+        hits_max = self._entries_max * _HITS_OF_AN_ENTRY
         with self._lock:
-            self._kept[_name(query, k, metric, prefix)] = kept
-            while len(self._kept) > self._entries_max:
-                self._kept.popitem(last=False)
+            self._drop(name)
+            if len(found) > hits_max:
+                return  # it would drive out all others
+            self._kept[name] = kept
+            self._hits += len(found)
+            while len(self._kept) > self._entries_max or self._hits > hits_max:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, name: bytes) -> None:
+        gone = self._kept.pop(name, None)
+        if gone is not None:
+            self._hits -= len(gone.found)
 
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
             self._kept.clear()
+            self._hits = 0
 
     def _is_unaltered(self, kept: _Kept, query: NDArray[np.float32], metric: Metric) -> bool:
         generation = self._generation()
@@ -110,7 +125,8 @@ class ResultCache:
             scope = look(self._catalog, self._reader, query.size)
         except CorruptionError:
             return False  # the search itself will tell
-        if scope.rowless or not kept.scanned.keys() <= scope.scanned.keys():
+        is_all_seen = not scope.rowless and not scope.is_short
+        if not is_all_seen or not kept.scanned.keys() <= scope.scanned.keys():
             return False
         fingerprints = [stored_key(each.key).fingerprint() for each in kept.found]
         with self._catalog.reading() as view:

@@ -15,7 +15,6 @@ from titanstore.keys import untagged_key
 from titanstore.segments.layout import Address
 from titanstore.segments.marks import CURRENT, MarkArray
 from titanstore.segments.plane import Plane
-from titanstore.segments.planes import marks_of
 from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.cold import match_record
 
@@ -76,7 +75,8 @@ def look(
 
     Marks are looked at after that, and hold its current rows as long as the generation, which the
     caller has read before, stays the same. What came later lies behind the committed ends. With
-    `by_catalog` marks are not asked, at 0.2 us a row, and the generation does not matter.
+    `by_catalog` marks are not asked, at 0.2 us a row the first time after a change, and the
+    generation does not matter.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def look(
                 reader.planes.forget(plane.number)
                 continue
             if by_catalog or marks is None:  # None: of an earlier boot, and nobody made them anew
-                marks = marks_of(plane, view.offsets(plane.number))
+                marks = reader.planes.marks_by_catalog(plane, view.change(), view.offsets)
             known = _committed(plane, marks, segments[plane.number].end)
             count += int(np.count_nonzero(known))
             if plane.dimension != dimension:

@@ -13,6 +13,7 @@ import mmap
 import os
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ _MARKS_AT = 64
 MarkArray = NDArray[np.uint8]
 
 
+# kept: each new Path interns its parts, and at every search and write that would make the
+# interpreter's table of interned strings grow by half a megabyte
+@lru_cache(maxsize=64)
 def marks_path(folder: Path, number: int, dimension: int) -> Path:
     """File of the marks of segment `number`'s plane for `dimension`."""
     return folder / f"{number:05d}-{dimension}.marks"

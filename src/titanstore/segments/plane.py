@@ -14,6 +14,7 @@ import mmap
 import os
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from titanstore.codec.frame import HEADER_BYTES, SLICED_CODEC_ID, Buffer, parse_
 from titanstore.codec.sliced import Codes, slice_words
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 from titanstore.segments.disk import storage_error
+from titanstore.sums import Wide, exact_sums
 
 PLANE_VERSION = 1
 _MAGIC = b"TPLN"
@@ -41,9 +43,6 @@ _ERROR_SLACK = 1 + 4e-12
 _BLOCK_VALUES = 24_576  # worked out at a time: their scratch stays in the second-level cache
 
 
-_Wide = NDArray[np.float64]
-
-
 class PlaneRow(NamedTuple):
     """What search needs to know of one vector x.
 
@@ -56,6 +55,9 @@ class PlaneRow(NamedTuple):
     square: float  # x.x, the correctly rounded sum of exact products
 
 
+# kept: each new Path interns its parts, and at every search and write that would make the
+# interpreter's table of interned strings grow by half a megabyte
+@lru_cache(maxsize=64)
 def plane_path(folder: Path, number: int, dimension: int) -> Path:
     """File of the plane of segment `number` for vectors of `dimension`."""
     return folder / f"{number:05d}-{dimension}.plane"
@@ -105,10 +107,10 @@ def _block_of_rows(vectors: Sequence[Vector], frames: Sequence[Buffer]) -> list[
     codes = np.zeros(wide.shape, np.int8)
     for place in np.flatnonzero(is_finite).tolist():
         codes[place] = _codes_of(vectors[place], frames[place])
-    middles: _Wide = codes + np.float64(0.5)
+    middles: Wide = codes + np.float64(0.5)
     scales = _best_scales(wide, middles)
     errors = _errors(wide, middles, scales)
-    squares = exact_sums(wide * wide)
+    squares = exact_sums(wide * wide).tolist()
     return [
         PlaneRow(code.tobytes(), float(scale), _rounded_up(error), square)
         if finite
@@ -126,7 +128,7 @@ def _codes_of(vector: Vector, frame: Buffer) -> Codes:
     return slice_words(vector.view(np.uint32)).codes
 
 
-def _best_scales(wide: _Wide, middles: _Wide) -> NDArray[np.float32]:
+def _best_scales(wide: Wide, middles: Wide) -> NDArray[np.float32]:
     """The scales that fit best, rather than the steps: they serve scaled grids as well."""
     products = np.einsum("ij,ij->i", wide, middles)
     with np.errstate(over="ignore", under="ignore"):
@@ -136,13 +138,13 @@ def _best_scales(wide: _Wide, middles: _Wide) -> NDArray[np.float32]:
     return scales
 
 
-def _errors(wide: _Wide, middles: _Wide, scales: NDArray[np.float32]) -> _Wide:
+def _errors(wide: Wide, middles: Wide, scales: NDArray[np.float32]) -> Wide:
     """Upper bounds of |x - middles * scale|, row by row.
 
     A product of a scale and a middle is exact: 24 and 9 bits.
     """
     rests = wide - middles * scales[:, None].astype(np.float64)
-    errors: _Wide = np.sqrt(np.einsum("ij,ij->i", rests, rests)) * _ERROR_SLACK
+    errors: Wide = np.sqrt(np.einsum("ij,ij->i", rests, rests)) * _ERROR_SLACK
     return errors
 
 
@@ -155,42 +157,7 @@ def is_row_of(row: PlaneRow, vector: Vector) -> bool:
     rests = wide - middles * row.scale
     error = math.sqrt(np.dot(rests, rests))
     is_near = error / _ERROR_SLACK <= row.error <= _rounded_up(error * _ERROR_SLACK**2)
-    return is_near and row.square == exact_sums((wide * wide)[None])[0]
-
-
-def exact_sums(terms: _Wide) -> list[float]:
-    """The correctly rounded sum of each row of squares of float32 values, shape (rows, values).
-
-    Notes
-    -----
-    With u a power of two above a row's largest term, a term is cut at multiples of u 2^-38 and
-    what is left at multiples of u 2^-76; both cuts are exact, since adding and subtracting
-    1.5 * 2^52 times the unit rounds to its multiples, and so are the sums of 2^14 parts of at most
-    39 bits, in any order. Neumaier's sum of the two has an exact error. What is left after both
-    cuts is less than 2^14 u 2^-77 in all: where adding or subtracting that much changes the
-    rounding, `math.fsum` has the say.
-    """
-    _, exponents = np.frexp(terms.max(axis=1))
-    units = np.ldexp(1.0, exponents)[:, None]
-    high, rest = _cut(terms, units * 2.0**-38)
-    low, rest = _cut(rest, units * 2.0**-76)
-    highs, lows = high.sum(axis=1), low.sum(axis=1)
-    sums = highs + lows
-    errors = lows - (sums - highs)  # exact where no low sum is larger than its high one
-    slack = np.where(rest.any(axis=1), units[:, 0] * 2.0**-62, 0.0)
-    is_sure = (sums + (errors + slack) == sums) & (sums + (errors - slack) == sums)
-    is_sure &= np.abs(lows) <= highs
-    return [
-        total if sure else math.fsum(row.tolist())
-        for total, sure, row in zip(sums.tolist(), is_sure.tolist(), terms, strict=True)
-    ]
-
-
-def _cut(values: _Wide, units: _Wide) -> tuple[_Wide, _Wide]:
-    """Values rounded to multiples of `units`, and what is left."""
-    shift = 1.5 * 2.0**52 * units
-    high = (values + shift) - shift
-    return high, values - high
+    return is_near and row.square == float(exact_sums((wide * wide)[None])[0])
 
 
 def _rounded_up(error: float) -> float:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from titanstore.errors import CorruptionError, ErrorKind, StoreError
+from titanstore.errors import CorruptionError, ErrorKind, StorageError, StoreError
 from titanstore.segments.disk import storage_error, sync_folder, write_at
 from titanstore.segments.layout import Address
 from titanstore.segments.marks import (
@@ -92,6 +92,7 @@ class PlaneWriter:
         self._descriptors: dict[PlaneId, int] = {}
         self._marks: dict[PlaneId, MarksWriter] = {}
         self._latest: list[_Appended] = []  # what may not have been committed
+        self._named: set[PlaneId] = set()  # whose names are surely on the disk
 
     def next_row(self, segment: int, dimension: int) -> int:
         """The row that the next append to this plane gets.
@@ -123,6 +124,7 @@ class PlaneWriter:
             mark = UNSEARCHABLE if math.isnan(row.scale) else CURRENT
             marks.append(mark if is_current else GONE)
         descriptor = self._open((segment, dimension))
+        self._make_sure_of_name((segment, dimension), descriptor)
         marks_writer = self.marks(segment, dimension)
         self._latest.append(
             _Appended((segment, dimension), start, range(first, first + len(marks)))
@@ -157,9 +159,17 @@ class PlaneWriter:
                 ErrorKind.BAD_SEGMENT,
             )
         write_at(descriptor, header, 0)
-        if self._durable:
+
+    def _make_sure_of_name(self, key: PlaneId, descriptor: int) -> None:
+        """Have header and name on the disk before the first row that this writer appends.
+
+        That they are there does not say so: who began the file may have been killed, or refused,
+        before it had synced them.
+        """
+        if self._durable and key not in self._named:
             os.fdatasync(descriptor)
             sync_folder(self._folder)
+            self._named.add(key)
 
     def take_back(self, last: Address) -> None:
         """Make rows whose records were never acknowledged lead to none.
@@ -221,15 +231,17 @@ class PlaneWriter:
         plane = Plane(self._folder, segment, dimension, self._store_id)
         if not len(plane.rows):
             return np.empty(0, np.uint8)
+        plane.will_scan()
         return marks_of(plane, self._current_offsets(segment))
 
     def make_sure_of_marks(self) -> None:
         """Have believed marks for every plane; what a writer does when it opens a store.
 
-        A damaged plane is passed over, for `check` to list.
+        A damaged plane is passed over, for `check` to list; on a full disk search does without
+        marks, so that deleting goes on.
         """
         for segment, dimension in plane_ids(self._folder):
-            with contextlib.suppress(CorruptionError):
+            with contextlib.suppress(CorruptionError, StorageError):
                 self.marks(segment, dimension)
 
     def retire(self, rows: Iterable[RowAddress]) -> None:
@@ -267,6 +279,7 @@ class PlaneWriter:
             raise storage_error(error, f"removing the planes of segment {segment}") from error
 
     def _forget(self, key: PlaneId) -> None:
+        self._named.discard(key)
         if key in self._descriptors:
             os.close(self._descriptors.pop(key))
         if key in self._marks:

@@ -157,3 +157,14 @@ def test_a_plane_of_another_store(copy: Path, tmp_path: Path) -> None:
     found = searched(copy, 3)
     assert isinstance(found, CorruptionError)
     assert found.kind is ErrorKind.BAD_SEGMENT
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_row_whose_mark_is_lost_is_found(copy: Path, *, read_only: bool) -> None:
+    """As in a copy that was made file by file while a writer went on."""
+    (path,) = (copy / "segments").glob("*.marks")
+    flip(path, 64 + 17, 1)
+    with EmbeddingStore.open(copy, FAST, read_only=read_only) as store:
+        assert [store.search(ROWS[17], 1)[0].key for _ in range(2)] == [KEYS[17]] * 2
+        assert len(store.search(ROWS[0], 100)) == len(KEYS)
+        assert not store.check().is_clean

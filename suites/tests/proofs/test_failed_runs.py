@@ -38,9 +38,11 @@ def test_two_measurements_of_one_name_are_an_error_of_the_harness(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def twice(context: Any) -> list[Any]:
-        return [quality._hostile(context)] * 2
+        found: list[Any] = context.together([quality._hostile(context)])
+        return found * 2
 
     monkeypatch.setattr(run_module, "MEASURES", {BITS: twice})
+    monkeypatch.setattr(run_module, "PLANS", {})
     options = Options(
         profile="ci",
         reports=tmp_path,

@@ -15,6 +15,7 @@ from harness.gates import (
     GateVerdict,
     Verdict,
     compare,
+    decides,
     gate_as_json,
     headroom,
     judge_gate,
@@ -284,3 +285,20 @@ def test_every_row_of_the_real_kinds_becomes_json(comparator: str, statistic: st
     assert (shown["low"], shown["estimate"], shown["high"]) == (0.5, 0.5, 0.5)
     assert (shown["samples"], shown["processes"]) == (50, 5)
     assert shown["measurement"] == "samples/speed-0.json.gz"
+
+
+# ---------------------------------------------------------------- settings of its own
+
+
+def test_a_row_about_another_setting_wants_to_see_it() -> None:
+    row = {"settings": {"search_index": "lance"}, "advisory": True}
+    gate = one_gate(None, {}, row)
+    own = measured("speed-1", config_digest="0" * 16, population={"search_index": "lance"})
+    found = judge_gate(gate, {one.id: one for one in (measured(), own)}, SETTING)
+    assert [str(judged.verdict) for judged in found.rows] == ["PASS", "PASS"]
+    assert not decides(found.rows[1], SETTING.profile)
+    other = measured("speed-1", config_digest="0" * 16, population={"search_index": "flat"})
+    judged = judge_row(gate.rows[1], other, SETTING)
+    assert judged.verdict is Verdict.INVALID
+    assert "search_index = flat, the row is about search_index = lance" in judged.reason
+    assert judge_row(gate.rows[0], replace(own, id="speed-0"), SETTING).verdict is Verdict.INVALID

@@ -106,10 +106,10 @@ def test_a_broken_file_is_refused(tmp_path: Path, name: str) -> None:
     [
         b"",
         b"no gzip",
-        gzip.compress(b"not json"),
-        gzip.compress(b"[1]"),
-        gzip.compress(b"[" * 100_000),
-        gzip.compress(json.dumps({"schema_version": 1}).encode())[:-9],
+        gzip.compress(b"not json", mtime=0),
+        gzip.compress(b"[1]", mtime=0),
+        gzip.compress(b"[" * 100_000, mtime=0),
+        gzip.compress(json.dumps({"schema_version": 1}).encode(), mtime=0)[:-9],
     ],
 )
 def test_a_file_that_is_no_measurement_is_refused(tmp_path: Path, content: bytes) -> None:

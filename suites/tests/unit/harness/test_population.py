@@ -72,6 +72,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         "dimension": 1536,
         "model": str(Serving.TEXT_V1),
         "corpus": "two 01234567",
+        "embedded": "through boto3",
     }
     assert population.evidence == "emulated"
 

@@ -53,6 +53,10 @@ def gate_named(document: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+# beside the rate: "none dropped"
+ALSO = {"query.throughput": {("==", 0)}}
+
+
 @pytest.mark.parametrize("promise", PROMISES)
 def test_every_promise_of_the_specification_is_there(promise: str) -> None:
     blocking, comparator, limit = PROMISES[promise]
@@ -60,7 +64,28 @@ def test_every_promise_of_the_specification_is_there(promise: str) -> None:
     for profile in PROFILES:
         deciding = [row for row in gate.rows if profile in row.blocking]
         assert bool(deciding) is (profile in blocking)
-        assert {(row.comparator, row.limit) for row in deciding} <= {(comparator, limit)}
+        allowed = {(comparator, limit)} | ALSO.get(promise, set())
+        assert {(row.comparator, row.limit) for row in deciding} <= allowed
+        if deciding:
+            assert (comparator, limit) in {(row.comparator, row.limit) for row in deciding}
+
+
+def test_queries_are_judged_at_every_size_and_debt_of_the_specification() -> None:
+    rows = load_targets().rows().values()
+    judged = {
+        (row.population["vectors"], row.population["updates"])
+        for row in rows
+        if row.gate == "query.latency" and set(row.blocking) == set(PROFILES)
+    }
+    assert judged == {(size, debt) for size in (2200, 10000) for debt in (0, 100, 600)}
+
+
+def test_a_row_with_settings_of_its_own_never_decides(document: dict[str, Any]) -> None:
+    own = [row for row in load_targets().rows().values() if row.settings]
+    assert own
+    assert all(row.blocking == () for row in own)
+    gate_named(document, "quality.bits")["row"][0]["settings"] = {"compression": False}
+    assert "has settings of its own, and decides" in refusal(document)
 
 
 def test_a_percentile_that_decides_has_a_thousand_samples_and_five_processes() -> None:

@@ -50,6 +50,17 @@ def test_maintain(folder: Path) -> None:
     assert run("check", folder).exit_code == 0
 
 
+def test_an_interrupted_check_does_not_say_that_the_store_is_damaged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EmbeddingStore, "check", interrupted)
+    shown = run("check", folder)
+    assert (shown.exit_code, shown.output.strip()) == (130, "interrupted")
+
+
 @pytest.mark.parametrize("command", ["info", "check", "maintain"])
 def test_what_cannot_be_carried_out(command: str, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")

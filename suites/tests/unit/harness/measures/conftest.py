@@ -1,4 +1,4 @@
-"""A corpus of ten documents made without Titan, its store, and a context of the smallest sizes."""
+"""A corpus made without Titan, its store, and a context of the smallest sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.measures.base import Context, Sizes
 from harness.population import Population, build_store, load_population
 from harness.subjects.reference import effective_config, embedding_key
 
-DOCUMENTS, CHUNKS, DIMENSION = 10, 22, 64
+DOCUMENTS, CHUNKS, DIMENSION = 12, 22, 64  # LanceDB indexes from 256 rows on
 SIZES = Sizes(
     files=DOCUMENTS,
     processes=1,
@@ -31,7 +31,20 @@ SIZES = Sizes(
     starts=1,
     catalog_keys=2_200,
     large_vectors=500,
+    search_queries=60,
+    search_sizes=(DOCUMENTS * CHUNKS,),
+    query_samples=30,
+    lance_processes=1,
+    lance_samples=20,
+    throughput_s=1.0,
+    knee_step_s=0.2,
+    updates=80,
+    rollback_saves=12,
+    killed_documents=3,
+    killed_saves=4,
+    kill_moments=2,
 )
+EDITS = 600  # the largest version debt
 
 
 def make_population(folder: Path, name: str, seed: int) -> Population:
@@ -55,6 +68,23 @@ def make_population(folder: Path, name: str, seed: int) -> Population:
     content = json.dumps({**asdict(population), "folder": None})
     (folder / "population.json").write_text(content, encoding="utf-8")
     return load_population(folder)
+
+
+def make_edits(folder: Path, population: Population) -> Path:
+    """Edits of one to three neighbouring chunks, as `workload.edits` writes them."""
+    rng = np.random.default_rng(2)
+    folder.mkdir(parents=True)
+    listed: list[tuple[int, int, list[str], int]] = []
+    row = 0
+    for number in range(EDITS):
+        changed = int(rng.integers(1, 4))
+        keys = [embedding_key(population.name, f"edit {number} {at}") for at in range(changed)]
+        first = int(rng.integers(CHUNKS - changed + 1))
+        listed.append((int(rng.integers(DOCUMENTS)), first, keys, row))
+        row += changed
+    np.save(folder / "edits.npy", GENERATORS["bfloat16"](rng, row, DIMENSION))
+    (folder / "edits.json").write_text(json.dumps(listed), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +119,8 @@ def shared_context(tmp_path_factory: pytest.TempPathFactory) -> Context:
         seed=5,
         populations=populations,
         stores=stores,
+        edits={name: make_edits(work / "edits", populations[name])},
+        updated=dict.fromkeys(("v1", "v2_2024", "v2"), populations[name]),
         recorded=[recorded],
         git=None,
     )

@@ -11,6 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from suites.tests.unit.harness.report.synthetic_rows import (
+    gate,
+    measured,
+    queries,
+    row,
+    session,
+    throughput,
+)
+
 HOSTILE = "<script>alert('x')</script> | `tick` **bold** $x_1$ \x00\x1b[31m \u202eedoc & \ud800"
 LONG = "a-very-long-label-" * 12
 SEED = 20261124
@@ -36,50 +45,6 @@ _RUN = {
     "started": "2026-11-24T20:31:04+00:00",
     "ended": "2026-11-24T20:35:19+00:00",
 }
-
-
-def row(label: str, verdict: str, **fields: Any) -> dict[str, Any]:
-    """One row of verdicts.json, seconds by default; `fields` override."""
-    base: dict[str, Any] = {
-        "id": label.replace(" ", "-")[:60],
-        "label": label,
-        "claim": "",
-        "blocking": True,
-        "verdict": verdict,
-        "reason": "",
-        "metric": "latency",
-        "statistic": "p99",
-        "unit": "s",
-        "comparator": "<",
-        "limit": None,
-        "estimate": None,
-        "low": None,
-        "high": None,
-        "headroom": None,
-        "bound": None,
-        "bound_reason": "",
-        "evidence": "synthetic",
-        "accepts": ["live", "recorded", "emulated"],
-        "samples": 0,
-        "processes": 0,
-        "population": {},
-        "context": {},
-        "measurement": "",
-        "beside": [],
-    }
-    return base | fields
-
-
-def gate(name: str, verdict: str, claim: str, *rows: Mapping[str, Any], **more: Any) -> Any:
-    """One gate of verdicts.json."""
-    base = {"id": name, "claim": claim, "owner": "store", "blocking": True, "verdict": verdict}
-    return base | {"reason": "", "rows": [dict(r) for r in rows]} | more
-
-
-def measured(low: float, estimate: float, high: float, limit: float, **more: Any) -> dict[str, Any]:
-    """Fields of a row with an "at most" limit and an interval."""
-    numbers = {"low": low, "estimate": estimate, "high": high, "limit": limit}
-    return numbers | {"headroom": 1 - estimate / limit, "samples": 5000, "processes": 5} | more
 
 
 def _bits() -> Any:
@@ -293,8 +258,11 @@ def content() -> dict[str, Any]:
         _timed(
             "startup.time", "PASS", "below 1 s", 1.0, 0.412, "100 files, warm", "100 files, cold"
         ),
-        gate("update.latency", "INVALID", f"below 10 ms {HOSTILE}", hostile, owner=HOSTILE),
-        _absent("query.latency", "below 5 ms"),
+        gate(
+            "update.latency", "INVALID", f"below 10 ms {HOSTILE}", hostile, session(), owner=HOSTILE
+        ),
+        queries(),
+        throughput(),
         _absent("soak.day", "24-hour stress test passed"),
         gate("sharing.zero_copy", "NOT RUN", "processes share one copy", reason="no rows yet"),
         gate(
@@ -309,6 +277,19 @@ def content() -> dict[str, Any]:
                 limit=1.0,
                 bound=0.998,
                 bound_reason="ties in the data",
+            ),
+            row(
+                "recall where a profile measures it",
+                "PASS",
+                blocking=False,
+                unit="1",
+                comparator=">=",
+                limit=0.99,
+                estimate=0.993,
+                low=0.991,
+                high=0.995,
+                headroom=0.003,
+                population={"vectors": 100_000},
             ),
         ),
     ]
@@ -338,7 +319,7 @@ def passing() -> dict[str, Any]:
     """verdicts.json of a run in which everything that blocks passes."""
     whole = content()
     kept = {"quality.bits", "compression.saving", "latency.hot", "latency.disk", "startup.time"}
-    whole["gates"] = [copy.deepcopy(gate) for gate in whole["gates"] if gate["id"] in kept]
+    whole["gates"] = [copy.deepcopy(one) for one in whole["gates"] if one["id"] in kept]
     whole["decision"] = {"verdict": "GO", "label": "CI PASS, not a release verdict", "reasons": []}
     whole["decision"]["exit_code"] = 0
     return whole
@@ -364,7 +345,7 @@ def build_run(folder: Path, verdicts: Mapping[str, Any] | None = None) -> Path:
     _write_json(folder / "verdicts.json", verdicts)
     _write_json(folder / "manifest.json", manifest())
     rng = np.random.default_rng(SEED)
-    for found in (row for gate in verdicts["gates"] for row in gate["rows"]):
+    for found in (one for judged in verdicts["gates"] for one in judged["rows"]):
         if found["measurement"]:
             _write_samples(folder / found["measurement"], found, rng)
     return folder

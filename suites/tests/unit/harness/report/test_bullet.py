@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.report.bullet import Bullet, bullet_of
 from harness.report.model import Row, read_report
-from suites.tests.unit.harness.report.synthetic_run import build_run, gate, passing, row
+from suites.tests.unit.harness.report.synthetic_rows import gate, row
+from suites.tests.unit.harness.report.synthetic_run import build_run, passing
 
 
 @pytest.fixture(scope="module")

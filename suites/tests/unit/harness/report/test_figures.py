@@ -14,8 +14,8 @@ from suites.tests.unit.harness.report.synthetic_run import HOSTILE, build_run, p
 _PHONE_PX, _LETTER_PX_MIN = 347, 8.5  # 375 px of screen less the page's margins
 
 
-def test_six_figures_each_drawn_and_described(rendered: Rendered) -> None:
-    assert len(rendered.figures) == 6
+def test_ten_figures_each_drawn_and_described(rendered: Rendered) -> None:
+    assert len(rendered.figures) == 10
     for figure in rendered.figures:
         assert not figure.missing
         assert len(figure.alternative) > 60
@@ -31,6 +31,11 @@ def test_captions_name_the_numbers_of_quantity(rendered: Rendered) -> None:
     assert "entropy bound 2035 B" in words["bytes-per-vector"]
     assert "this store 94.1 %" in words["hit-ratio"]
     assert "file clean 1.00 MB" in words["memory"]
+    assert "p99 0.44 ms after 600 updates" in words["query-debt"]
+    assert "one caller: kept up to 800/s" in words["query-load"]
+    assert "four callers: kept up to 200/s" in words["query-load"]
+    assert "lance: recall 99.3 %, p99 3.60 ms" in words["recall"]
+    assert "1 000 updates add +20.0 µs (−10.0 µs to +50.0 µs)" in words["updates"]
 
 
 def test_control_processes_are_not_drawn_as_the_store(rendered: Rendered) -> None:

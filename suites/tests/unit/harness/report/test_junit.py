@@ -11,7 +11,8 @@ from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 from harness.report.junit import render_junit
 from harness.report.model import read_report
 from suites.tests.unit.harness.report.conftest import Rendered
-from suites.tests.unit.harness.report.synthetic_run import build_run, content, gate, passing, row
+from suites.tests.unit.harness.report.synthetic_rows import gate, row
+from suites.tests.unit.harness.report.synthetic_run import build_run, content, passing
 
 
 def parse(tmp_path: Path, verdicts: dict[str, Any]) -> ElementTree.Element:
@@ -27,7 +28,7 @@ def case_of(root: ElementTree.Element, suite: str, name: str = "") -> ElementTre
 def test_the_file_parses_and_counts(rendered: Rendered) -> None:
     root = fromstring((rendered.folder / "junit.xml").read_bytes())
     rows = sum(max(1, len(found.rows)) for found in rendered.report.gates)
-    assert int(root.attrib["tests"]) == len(root.findall(".//testcase")) == rows == 18
+    assert int(root.attrib["tests"]) == len(root.findall(".//testcase")) == rows == 25
     assert int(root.attrib["failures"]) == len(root.findall(".//failure")) == 2
     assert int(root.attrib["errors"]) == len(root.findall(".//error")) == 5
     assert not root.findall(".//skipped")

@@ -8,7 +8,8 @@ from pathlib import Path
 from harness.report.model import read_report
 from harness.report.summary import VISIBLE_LINES_MAX, render_summary
 from suites.tests.unit.harness.report.conftest import Rendered
-from suites.tests.unit.harness.report.synthetic_run import build_run, content, gate, passing
+from suites.tests.unit.harness.report.synthetic_rows import gate
+from suites.tests.unit.harness.report.synthetic_run import build_run, content, passing
 
 
 def visible(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from suites.tests.unit.harness.report.conftest import Rendered
 from suites.tests.unit.harness.report.synthetic_run import build_run, content, passing
 
 FIGURES = {"latency-hot", "latency-disk", "bytes-per-vector", "hit-ratio", "memory", "startup"}
+FIGURES |= {"query-debt", "query-load", "recall", "updates"}
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +64,27 @@ def recall(store: EmbeddingStore, path: Path, queries: Vector) -> float:
     return found / (10 * len(queries))
 
 
+def fork(child: Callable[[], None]) -> int:
+    """Run `child` in a forked process; returns its pid. It exits with 0 if it raises nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # threads are alive: that is the point
+        pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        child()
+        status = 0
+    except BaseException:  # the child must not run the parent's tests
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def exit_of(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def test_without_a_table_search_scans_and_says_so(tmp_path: Path) -> None:
     with filled(tmp_path / "s") as store:
         assert recall(store, tmp_path / "s", VECTORS[:5]) == 1
@@ -64,6 +92,35 @@ def test_without_a_table_search_scans_and_says_so(tmp_path: Path) -> None:
         assert stats.lance_trouble == "there is no table yet"
         assert stats.counters["lance_unavailable"] == 5
         assert stats.lance_bytes == 0
+
+
+def test_a_search_without_a_table_leaves_the_folder_alone(tmp_path: Path) -> None:
+    """LanceDB made one for the table, also for a reader, and once a search."""
+    filled(tmp_path).close()
+    before = sorted(tmp_path.rglob("*"))
+    with EmbeddingStore.open(tmp_path, config(), read_only=True) as store:
+        assert store.search(VECTORS[3])[0].key == KEYS[3]
+        assert store.stats().lance_trouble == "there is no table yet"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_the_package_a_large_store_is_searched_without_a_table(tmp_path: Path) -> None:
+    """The package is an extra, and "auto" wants a table from some size on: search raised there."""
+    filled(tmp_path).close()
+    code = f"""
+import sys
+sys.modules["lancedb"] = None  # as if it were not installed
+import numpy as np
+from titanstore import EmbeddingStore, StoreConfig
+config = StoreConfig(lance_vectors_min={COUNT}, result_cache_entries=0)
+with EmbeddingStore.open(sys.argv[1], config) as store:
+    for _ in range(2):
+        assert len(store.search(np.ones({DIMENSION}, np.float32))) == 10
+        done = store.maintain()
+        assert "pip install titanstore[lance]" in done.lance_trouble, done
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, text=True)
+    assert done.returncode == 0
 
 
 def test_table_proposes_and_the_store_decides(tmp_path: Path) -> None:
@@ -181,6 +238,41 @@ def test_rebuild_refuses(tmp_path: Path) -> None:
         rebuild_from_lance(tmp_path / "t", path / "lance")
     assert damaged.value.kind is ErrorKind.BAD_INDEX
     assert not (tmp_path / "t").exists()
+    assert not (tmp_path / "t.unfinished").exists()
+
+
+def test_a_rebuild_that_is_killed_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with filled(path) as store:
+        store.maintain()
+    code = (
+        "import os, sys, titanstore as t\n"
+        "t.rebuild_from_lance(*sys.argv[1:], progress=lambda _: os.kill(os.getpid(), 9))"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "t"), str(path / "lance")]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "t").exists()
+    with pytest.raises(InvalidInputError, match=r"t\.unfinished exists: remove it"):
+        rebuild_from_lance(tmp_path / "t", path / "lance")
+    shutil.rmtree(tmp_path / "t.unfinished")
+    assert rebuild_from_lance(tmp_path / "t", path / "lance") == COUNT
+
+
+def test_a_forked_child_scans_instead(tmp_path: Path) -> None:
+    """LanceDB resets itself in a child, and every third search then was a segmentation fault."""
+    with filled(tmp_path) as store:
+        store.maintain()
+        wanted = [hit.key for hit in store.search(VECTORS[3])]
+        assert store.stats().counters["lance_searches"] == 1
+
+        def child() -> None:
+            assert [hit.key for hit in store.search(VECTORS[3])] == wanted
+            assert "fork" in str(store.stats().lance_trouble)
+            assert store.stats().counters["lance_searches"] == 1
+
+        assert exit_of(fork(child)) == 0
+        assert [hit.key for hit in store.search(VECTORS[3])] == wanted
+        assert store.stats().counters["lance_searches"] == 2
 
 
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,19 @@ def test_the_least_used_result_goes_first(store: EmbeddingStore) -> None:
     assert kept(store) == 2
 
 
+def test_large_results_are_kept_in_bounded_number(store: EmbeddingStore) -> None:
+    """Kept results of k = 20 000 once took 200 MB."""
+    store.put_many([f"n{place:03}" for place in range(397)], [at(9.0)] * 397)
+    queries = [np.array([1, value, 0, 0], np.float32) for value in range(3)]
+    for query, k, hits in ((0, 300, 0), (0, 300, 1), (1, 101, 1), (1, 101, 2), (0, 300, 2)):
+        store.search(queries[query], k)
+        assert kept(store) == hits
+    store.put("one more", at(9.5))
+    for k, hits in ((401, 2), (401, 2), (300, 2), (300, 3)):  # one of 401 is never kept
+        store.search(queries[0], k)
+        assert kept(store) == hits
+
+
 def test_a_reader_beside_the_writer_sees_what_matters(
     tmp_path: Path, store: EmbeddingStore
 ) -> None:
