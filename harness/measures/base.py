@@ -37,7 +37,7 @@ class Sizes:
     search_sizes: tuple[int, ...] = (2_200, 10_000)  # the same section
     search_vectors_large: int = 0  # of the rows at 100 000; 0: not measured
     query_samples: int = 1_000  # a process, as for every p99
-    lance_processes: int = 3  # that path decides nothing: it has a setting of its own
+    lance_processes: int = 0  # that path decides nothing: it has a setting of its own
     lance_samples: int = 200
     throughput_s: float = 4.0  # a process; SPEC section 2: in ci 20 s in all, else 60 s each
     knee_step_s: float = 0.7

@@ -42,7 +42,7 @@ def measure(context: Context) -> list[Measurement]:
     found = []
     for place, (name, population) in enumerate(context.populations.items()):
         found += _of(context, name, population, is_traced=place == 0)
-    return [*found, _engine(context)]
+    return [*found, *([_engine(context)] if context.sizes.lance_processes else [])]
 
 
 def _of(

@@ -40,7 +40,8 @@ def rebuild_from_lance(
     -------
     int
         Vectors stored: those that the tables had taken up, which `maintain` sees to. Versions and
-        writes after it are not in them; of a key that several documents hold, one document is.
+        writes after it are not in them, nor perhaps the last 2 % before it, and as many removed
+        vectors may still be; of a key that several documents hold, one document is.
 
     Raises
     ------

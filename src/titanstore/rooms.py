@@ -80,7 +80,9 @@ class Rooms:
             current_offsets=self._current_offsets,
         )
         planes.make_sure_of_marks()
-        planes.take_back_all(last)
+        # Rows beside a segment of a release that knew none are of a write that was killed before it
+        is_older = bool(last.segment) and self.reader.version(last.segment) < SEGMENT_VERSION
+        planes.take_back_all(Address(last.segment, 0) if is_older else last)
         self._writer = SegmentWriter(
             folder.segments,
             folder.store_id,
@@ -88,7 +90,7 @@ class Rooms:
             durable=durable,
             bytes_max=config.segment_bytes_max,
         )
-        if last.segment and self.reader.version(last.segment) < SEGMENT_VERSION:
+        if is_older:
             self._writer.full.add(last.segment)  # what reads it as such knows no rows
         if config.bloom:
             self.bloom = BloomFilter.open(folder.bloom, folder.store_id, read_only=False)
@@ -96,7 +98,14 @@ class Rooms:
                 self._rebuild_bloom()
         else:
             BloomFilter.discard(folder.bloom)  # it would miss the keys written from now on
-        self.changes = Changes(config, self.catalog, self.reader, self._writer, self._announce)
+        self.changes = Changes(
+            config,
+            self.catalog,
+            self.reader,
+            self._writer,
+            self._announce,
+            lambda text: self.cascade.hot.lookup(text),
+        )
         self.versions = Versions(
             self.catalog,
             self.reader,

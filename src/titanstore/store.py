@@ -110,9 +110,8 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
 
         Notes
         -----
-        Cost does not depend on the number of vectors, but for the first writer after the machine
-        has started: it reads all planes once, 0.2 us a vector when they are in memory. What a crash
-        left half-written is cut.
+        Cost does not depend on the number of vectors, but for the first writer of a boot, which
+        reads all planes: 0.2 us a vector in memory. What a crash left half-written is cut.
         """
         settings = load_config() if config is None else config
         folder, lock = open_folder(Path(path), read_only=read_only, create=create)

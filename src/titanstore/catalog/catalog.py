@@ -147,11 +147,9 @@ class Catalog:
             raise _catalog_error(error) from error
 
     def last_change(self) -> int:
-        """Number of the last transaction that was committed, by any process. About 1 us."""
-        with self._gate:
-            if self._is_closed:
-                raise ClosedError("the store is closed; open it again", ErrorKind.CLOSED)
-            return int(self._environment.info()["last_txnid"])
+        """Number of the last transaction that was committed, by any process. About 3 us."""
+        with self.reading() as view:
+            return view.change()
 
     def file_bytes(self) -> int:
         """Bytes of the data file up to its last page in use."""

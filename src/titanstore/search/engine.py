@@ -159,9 +159,10 @@ class SearchEngine:
                 self._refuse_missing_rows()
                 tries_by_marks = 0  # all rows are there, so marks are lost: `check` lists them
             stale |= gone
+        hits = [[Hit(each.key, each.distance) for each in nearest] for nearest in found]
         if not scope.has_rows and not any(found):
             self._refuse_other_dimension(dimension)
-        hits = [[Hit(each.key, each.distance) for each in nearest] for nearest in found]
+            return hits  # not kept: the first vector, of whatever dimension, alters it
         for query, nearest in zip(queries.vectors, found, strict=True):
             self._results.put(query, k, metric, prefix, nearest, scope, change)
         return hits

@@ -32,7 +32,7 @@ _CELLS_MAX = 500_000  # scores held at a time: 8 bytes each, in some four arrays
 _FINALISTS_MAX = 256  # results worked out at a time: some 2 decoded vectors each are held
 _ROWLESS_AT_ONCE = 256
 _ROOM_BYTES = 300_000
-_DECODED_BYTES = 32_000  # vectors decoded at a time; larger blocks leave larger holes in the heap
+_DECODED_BYTES = 16_000  # vectors decoded at a time; larger blocks leave larger holes in the heap
 
 
 class Found(NamedTuple):

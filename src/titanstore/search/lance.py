@@ -299,18 +299,14 @@ class LanceTable:
             content, report = write_changes(
                 self._loop, target, content, upserts, deletes, watermark, progress, seconds_max
             )
-            if report.upserted or report.deleted or self._wants_index(content):
+            if report.upserted or report.deleted or self.wants_index(content):
                 content = self._loop.run(partial(commits.keep_up, target, content))
             self._keep(self._state.with_content(content), since_ns)
             self._loop.run(lambda: commits.prune(table, self._settings.history_s))
             return report
 
-    @property
-    def wants_another_index(self) -> bool:
-        """Would a `sync` without changes make an index of the kind that the settings want?"""
-        return self._wants_index(self.content)
-
-    def _wants_index(self, content: Content) -> bool:
+    def wants_index(self, content: Content) -> bool:
+        """Would a `sync` without changes make the index that the settings want?"""
         is_worth = is_worth_an_index(self._settings, content.rows)
         return is_worth and content.index != index_name(self._settings)
 

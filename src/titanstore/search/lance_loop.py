@@ -17,6 +17,7 @@ from titanstore.search.lance_settings import LanceSettings
 
 _Result = TypeVar("_Result")
 QUIET = "LANCEDB_LOG"
+_PATIENCE_S = 5.0  # for calls to end when they are cancelled
 _NOT_AFTER_A_FORK = "LanceDB does not work in the child of a fork; use spawn"
 _is_of_the_parent = False  # LanceDB's threads, of which a fork takes nothing along
 
@@ -69,6 +70,7 @@ class LanceLoop:
         self._thread = threading.Thread(target=self._serve, name="titanstore-lance", daemon=True)
         self._thread.start()
         self._is_closed = False
+        self._lock = threading.Lock()  # what is begun while open is answered
         try:
             self.session = lancedb.Session(
                 index_cache_size_bytes=settings.cache_bytes,
@@ -85,6 +87,7 @@ class LanceLoop:
     def _serve(self) -> None:
         try:
             self._loop.run_forever()
+            self._loop.run_until_complete(_all_ended())
         finally:
             self._loop.close()
 
@@ -102,9 +105,10 @@ class LanceLoop:
         """
         if self._pid != os.getpid():
             raise LanceUnavailableError(_NOT_AFTER_A_FORK)
-        if self._is_closed:
-            raise LanceUnavailableError("the table is closed")
-        future = asyncio.run_coroutine_threadsafe(_translated(work), self._loop)
+        with self._lock:
+            if self._is_closed:
+                raise LanceUnavailableError("the table is closed")
+            future = asyncio.run_coroutine_threadsafe(_translated(work), self._loop)
         try:
             return future.result(timeout_s)
         except concurrent.futures.TimeoutError as error:
@@ -115,18 +119,25 @@ class LanceLoop:
 
     def close(self) -> None:
         """Stop the thread; idempotent. In a forked child there is none to stop."""
-        if self._is_closed:
-            return
-        self._is_closed = True
         if self._pid != os.getpid():
+            self._is_closed = True
             return
-        self._loop.call_soon_threadsafe(self._stop)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def _stop(self) -> None:
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.call_soon(self._loop.stop)
+
+async def _all_ended() -> None:
+    """Cancel what is under way, and see to it that whoever waits is told, also of what is done."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_PATIENCE_S)
+    await asyncio.sleep(0)
 
 
 async def _translated(work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:

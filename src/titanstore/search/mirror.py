@@ -9,6 +9,7 @@ then until `sync` a mark in the folder keeps everybody off the table.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 from titanstore.catalog.catalog import Catalog
 from titanstore.codec.choose import decode_frame
 from titanstore.config import StoreConfig
-from titanstore.errors import CorruptionError, StoreError
+from titanstore.errors import CorruptionError, InvalidInputError, StoreError
 from titanstore.keys import stored_key
 from titanstore.metrics import Counters
 from titanstore.search.distance import Metric
 from titanstore.search.lance import LanceRow, LanceSettings, LanceTable, LanceUnavailableError
+from titanstore.search.lance_folder import empty_folder
 from titanstore.segments.disk import storage_error, sync_folder
 from titanstore.segments.layout import Address
 from titanstore.segments.planes import plane_ids
@@ -36,11 +38,19 @@ _ROLLED_BACK = "ROLLED-BACK"
 # Share of rows that may be fresh, or of keys that are gone, before a sync pays: scanning them costs
 # less than what LanceDB copies for a handful (reports/decisions/0007)
 _SLACK_ROWS = 0.02
+_NO_SPACE = ("No space left", "os error 28", "os error 122", "File too large")
+
+
+Positions = NDArray[np.int64]
 
 
 def position(at: Address) -> int:
     """The place of a record in the order in which records are written."""
     return at.segment << 32 | at.offset
+
+
+def _address(place: int) -> Address:
+    return Address(int(place) >> 32, int(place) & 0xFFFFFFFF)
 
 
 class LanceMirror:
@@ -65,6 +75,7 @@ class LanceMirror:
         self._tables: dict[int, LanceTable] = {}
         self._suspects: set[int] = set()  # tables that failed to answer
         self._lock = threading.Lock()
+        self._is_closed = False
         self.trouble: str | None = None  # why the last search that wanted a table went without
 
     def is_wanted(self, vectors: int) -> bool:
@@ -90,16 +101,22 @@ class LanceMirror:
                 raise LanceUnavailableError(f"the table has no index for {metric}")
             if not np.any(queries, axis=1).all():
                 raise LanceUnavailableError("a query of length 0 has no direction")
-            watermark = table.watermark
-            found = self._asked(table, queries, table.candidates_of(k))
+            watermark, count = table.watermark, table.candidates_of(k)
+            found = self._asked(table, queries, count)
             if table.watermark != watermark:
                 raise LanceUnavailableError("it was synced meanwhile")
-        except LanceUnavailableError as error:
-            self.trouble = error.reason
+            near = self._current([[key for key, _ in each] for each in found])
+            # Rows that are gone may all lie in one place, and leave nothing of what is behind them
+            enough = (k + min(count, table.content.rows)) // 2
+            if min(len(set(each)) for each in near) < enough:
+                raise LanceUnavailableError("too much of what it proposed for a query is gone")
+        except (LanceUnavailableError, InvalidInputError) as error:
+            # InvalidInputError: lancedb is not installed
+            self.trouble = str(error)
             self._counters.lance_unavailable += 1
             return None
         self._counters.lance_searches += len(queries)
-        return watermark, self._current([[key for key, _ in each] for each in found])
+        return watermark, near
 
     def _asked(
         self, table: LanceTable, queries: NDArray[np.float32], count: int
@@ -116,6 +133,8 @@ class LanceMirror:
             with self._lock:
                 table = self._tables.get(dimension)
                 if table is None:
+                    if self._is_closed:  # by another thread, during a search
+                        raise LanceUnavailableError("the store is closed")
                     table = LanceTable.open(
                         self._folder / str(dimension),
                         dimension,
@@ -182,32 +201,48 @@ class LanceMirror:
         mark = self._folder / _ROLLED_BACK
         is_behind = mark.exists()
         written = 0
-        for dimension in sorted({width for _, width in plane_ids(self._reader.folder)}):
-            addresses = self._addresses(dimension)
-            if self.is_wanted(len(addresses)):
-                written += self._sync_one(dimension, addresses, progress, is_behind=is_behind)
-            elif (self._folder / str(dimension)).is_dir():
-                self._anew(dimension).drop()
-                del self._tables[dimension]
+        dimensions = {width for _, width in plane_ids(self._reader.folder)}
+        if self._folder.is_dir():
+            dimensions |= {int(p.name) for p in self._folder.iterdir() if p.name.isdecimal()}
+        for dimension in sorted(dimensions):
+            positions = self._positions(dimension)
+            if positions.size and self.is_wanted(positions.size):
+                written += self._sync_one(dimension, positions, progress, is_behind=is_behind)
+            else:
+                self._drop(dimension)
         mark.unlink(missing_ok=True)
         self.trouble = None
         return written
 
-    def _addresses(self, dimension: int) -> list[Address]:
-        """Current records of one dimension, in the order in which they were written."""
-        found = []
+    def _positions(self, dimension: int) -> Positions:
+        """Of the current records of one dimension, ascending; 8 bytes each."""
+        found = [np.empty(0, np.int64)]
         with self._catalog.reading() as view:
             for plane, _ in self._reader.planes.current(dimension):
                 rows = plane.rows["offset"]
-                here = np.sort(rows[np.isin(rows, view.offsets(plane.number))])
-                found += [Address(plane.number, offset) for offset in here.tolist()]
-        return found
+                here = np.unique(rows[np.isin(rows, view.offsets(plane.number))])
+                found.append((plane.number << 32) + here.astype(np.int64))
+        return np.concatenate(found)
 
-    def _anew(self, dimension: int) -> LanceTable:
+    def _forget(self, dimension: int) -> None:
         old = self._tables.pop(dimension, None)
         if old is not None:
             old.close()
         self._suspects.discard(dimension)
+
+    def _drop(self, dimension: int) -> None:
+        """Remove a table that is not wanted; LanceDB need not be there."""
+        self._forget(dimension)
+        folder = self._folder / str(dimension)
+        if folder.is_dir():
+            empty_folder(folder)
+            try:
+                folder.rmdir()
+            except OSError as error:
+                raise storage_error(error, f"removing {folder.name}") from error
+
+    def _anew(self, dimension: int) -> LanceTable:
+        self._forget(dimension)
         table = LanceTable.create(self._folder / str(dimension), dimension, self._settings())
         self._tables[dimension] = table
         return table
@@ -215,45 +250,59 @@ class LanceMirror:
     def _sync_one(
         self,
         dimension: int,
-        addresses: Sequence[Address],
+        positions: Positions,
         progress: Callable[[int], None] | None,
         *,
         is_behind: bool,
     ) -> int:
         with self._catalog.reading() as view:
             end = position(view.last_end())
+        gone: list[str] = []
         try:
-            table = self._table(dimension)
-            if table.content.index and addresses:
-                probe = decode_frame(self._reader.record(addresses[-1]).frame)
-                if np.isfinite(probe).all() and probe.any():
-                    self._asked(table, probe[None], 1)
-            if dimension in self._suspects:
-                raise LanceUnavailableError("it failed to answer")
-            gone: list[str] = []
-            fresh = [at for at in addresses if position(at) >= table.watermark]
-            surplus = table.content.rows + len(fresh) - len(addresses)
-            slack = _SLACK_ROWS * len(addresses)
+            table = self._verified(dimension, positions)
+            fresh = positions[positions >= table.watermark]
+            surplus = table.content.rows + fresh.size - positions.size
+            slack = _SLACK_ROWS * positions.size
             if is_behind or surplus > slack:
-                fresh, gone = self._differences(table, addresses)
-            elif len(fresh) < slack:
+                fresh, gone = self._differences(table, positions)
+            elif fresh.size < slack and not table.wants_index(table.content):
                 return 0
-            return table.sync(self._rows(fresh), gone, end, progress=progress).upserted
         except LanceUnavailableError:
-            table = self._anew(dimension)  # damaged, or not there yet
-            return table.sync(self._rows(addresses), [], end, progress=progress).upserted
+            table, fresh = self._anew(dimension), positions  # damaged, or not there yet
+        try:
+            return table.sync(self._rows(fresh), gone, end, progress=progress).upserted
+        except LanceUnavailableError as error:
+            # a full disk is no reason to throw the table away: it is as before
+            if not any(sign in error.reason for sign in _NO_SPACE):
+                self._suspects.add(dimension)
+            raise
 
-    def _differences(
-        self, table: LanceTable, addresses: Sequence[Address]
-    ) -> tuple[list[Address], list[str]]:
+    def _verified(self, dimension: int, positions: Positions) -> LanceTable:
+        """The table of a dimension, if it answers."""
+        table = self._table(dimension)
+        if table.content.index:
+            probe = decode_frame(self._reader.record(_address(positions[-1])).frame)
+            if np.isfinite(probe).all() and probe.any():
+                self._asked(table, probe[None], 1)
+        if dimension in self._suspects:
+            raise LanceUnavailableError("it failed to answer, or to be synced")
+        return table
+
+    def _differences(self, table: LanceTable, positions: Positions) -> tuple[Positions, list[str]]:
         """Records that the table lacks or has another one of the key of, and keys that are gone."""
-        missing = {position(at): at for at in addresses}
-        gone = [row.key for row in table.rows() if missing.pop(row.version, None) is None]
-        return list(missing.values()), gone
+        is_missing = np.ones(positions.size, np.bool_)
+        gone = []
+        for row in table.rows():
+            place = int(np.searchsorted(positions, row.version))
+            if place < positions.size and positions[place] == row.version:
+                is_missing[place] = False
+            else:
+                gone.append(row.key)
+        return positions[is_missing], gone
 
-    def _rows(self, addresses: Sequence[Address]) -> Iterator[LanceRow]:
+    def _rows(self, positions: Positions) -> Iterator[LanceRow]:
         names: dict[int, str | None] = {0: None}
-        for at in addresses:
+        for at in map(_address, positions):
             record = self._reader.record(at)
             if record.document not in names:
                 with self._catalog.reading() as view:
@@ -269,16 +318,19 @@ class LanceMirror:
     def close(self) -> None:
         """Give LanceDB's thread and caches back; idempotent."""
         with self._lock:
+            self._is_closed = True
             tables, self._tables = self._tables, {}
         for table in tables.values():
             table.close()
 
     def file_bytes(self) -> int:
-        """Bytes of all files of the tables."""
-        try:
-            return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
-        except OSError as error:
-            raise storage_error(error, "measuring the Lance tables") from error
+        """Bytes of all files of the tables; those that go meanwhile are passed over."""
+        total = 0
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    total += os.lstat(f"{folder}{os.sep}{name}").st_size
+        return total
 
 
 def note_trouble(mirror: LanceMirror, sync: Callable[[], int]) -> tuple[int, str | None]:

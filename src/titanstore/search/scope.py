@@ -182,21 +182,36 @@ def _of_documents(
     searchable = [mask.copy() for _, mask in planes]
     for plane, mask in planes:
         mask &= table[np.minimum(plane.rows["document"], len(table) - 1)]
-    shared: dict[Address, bool] = {}  # a record of several documents names only its first one
-    for tagged, owners in view.all_owners():
-        key = untagged_key(tagged)
-        found = match_record(reader, key, view.lookup_many([key.fingerprint()])[0])
-        if found is None:
-            continue
-        at, record = found
-        is_wanted = not wanted.isdisjoint(owners)
-        shared[at] = is_wanted
-        for (plane, mask), whole in zip(planes, searchable, strict=True):
-            is_here = plane.number == at.segment and 0 <= record.row < len(mask)
-            if is_here and plane.rows["offset"][record.row] == at.offset:
-                mask[record.row] = is_wanted and whole[record.row]
+    shared = _shared(view, reader, wanted)
+    for (plane, mask), whole in zip(planes, searchable, strict=True):
+        here = sorted(
+            (at.offset, is_in) for at, is_in in shared.items() if at.segment == plane.number
+        )
+        offsets = np.array([offset for offset, _ in here], np.uint32)
+        rows = np.flatnonzero(np.isin(plane.rows["offset"], offsets))
+        places = np.searchsorted(offsets, plane.rows["offset"][rows])
+        mask[rows] = whole[rows] & np.array([is_in for _, is_in in here], np.bool_)[places]
     return [
         at
         for at in rowless
         if (shared[at] if at in shared else reader.record(at).document in wanted)
     ]
+
+
+def _shared(
+    view: CatalogView, reader: SegmentReader, wanted: frozenset[int]
+) -> dict[Address, bool]:
+    """Records of keys that several documents hold, and whether a wanted one is among these.
+
+    A record names only the first of its documents. 4 us a key.
+    """
+    found: dict[Address, bool] = {}
+    for tagged, owners in view.all_owners():
+        key = untagged_key(tagged)
+        addresses = view.lookup_many([key.fingerprint()])[0]
+        if len(addresses) > 1:
+            matched = match_record(reader, key, addresses)
+            addresses = [] if matched is None else [matched[0]]
+        for at in addresses:  # one that is alone is the key's: what has owners has a record
+            found[at] = not wanted.isdisjoint(owners)
+    return found

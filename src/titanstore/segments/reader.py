@@ -56,18 +56,22 @@ class SegmentReader:
         CorruptionError
             MISSING_SEGMENT, SHORT_SEGMENT, BAD_SEGMENT or BAD_RECORD.
         """
+        record = self.head(address)
+        return record if record.row == NO_ROW else self.whole(address.segment, record)
+
+    def head(self, address: Address) -> Record:
+        """As `record`, but a sliced frame lacks its codes: for who wants to know of what it is."""
         view = self._views.get(address.segment)
         if view is None or address.offset >= len(view):
             view = self.view(address.segment, address.offset + 1)
         try:
-            record = parse_record(view, address.offset, len(view))
+            return parse_record(view, address.offset, len(view))
         except CorruptionError:
             # the mapping may end inside a record that was appended after it was made
             longer = self.view(address.segment, len(view) + 1, may_be_short=True)
             if len(longer) == len(view):
                 raise
-            record = parse_record(longer, address.offset, len(longer))
-        return record if record.row == NO_ROW else self.whole(address.segment, record)
+            return parse_record(longer, address.offset, len(longer))
 
     def whole(self, segment: int, record: Record) -> Record:
         """`record` as parsed from a segment's bytes, with the codes that its frame lacks."""

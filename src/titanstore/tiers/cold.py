@@ -95,8 +95,8 @@ class ColdTier:
     def siblings(self, document: int) -> Iterator[Record]:
         """All records of a document, in its order; none when it is gone."""
         with self.catalog.reading() as view:
-            for _, record in document_records(view, self.reader, document):
-                yield record
+            for at, record in document_records(view, self.reader, document):
+                yield self.reader.whole(at.segment, record)
 
 
 def match_record(
@@ -123,17 +123,17 @@ def match_record(
 def document_records(
     view: Lookups, reader: SegmentReader, document: int
 ) -> Iterator[tuple[Address, Record]]:
-    """The records that a document's runs lead to, in its order."""
+    """The records that a document's runs lead to, in its order, as `run_records` has them."""
     found = view.document(document)
     return run_records(reader, found[1] if found else ())
 
 
 def run_records(reader: SegmentReader, runs: Iterable[Run]) -> Iterator[tuple[Address, Record]]:
-    """The records that runs lead to, in their order."""
+    """The records that runs lead to, in their order, as `SegmentReader.head` has them."""
     for start, count in runs:
         address = start
         for place in range(count):
-            record = reader.record(address)
+            record = reader.head(address)
             if not place:
                 reader.will_need(address, count * (record.end - record.offset))
             yield address, record

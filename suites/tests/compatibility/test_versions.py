@@ -14,7 +14,10 @@ from titanstore import EmbeddingStore, StoreConfig
 from titanstore.catalog import environment
 from titanstore.catalog.catalog import Catalog
 from titanstore.catalog.layout import SegmentState, runs_of
+from titanstore.codec.choose import encode_frame
 from titanstore.segments.layout import SEGMENT_HEADER_BYTES, Address, records
+from titanstore.segments.plane import plane_row
+from titanstore.segments.planes import NewRow, PlaneWriter
 from titanstore.segments.writer import Placed
 
 FAST = StoreConfig(durability="power_cut_may_lose_store")
@@ -99,3 +102,32 @@ def test_an_older_store_gets_versions(folder: Path, wanted: dict[str, bytes]) ->
         assert {name: store.document_keys(name) for name in store.documents()} == documents
     with EmbeddingStore.open(folder, FAST) as store:
         assert_whole(store, wanted)
+
+
+def test_rows_of_a_killed_write_are_not_taken_for_rows_of_an_older_release(
+    folder: Path, wanted: dict[str, bytes]
+) -> None:
+    """A writer was killed in segment 1 before its first commit, and an older release wrote it."""
+    store_id = write_v1.STORE_ID
+    with EmbeddingStore.open(folder, FAST, read_only=True) as store:
+        vectors = {key: store.get(key) for key in wanted if np.isfinite(store.get(key)).all()}
+    dimension = next(iter(vectors.values())).size
+    planes = PlaneWriter(
+        folder / "segments",
+        store_id,
+        durable=False,
+        current_offsets=lambda _: np.array([SEGMENT_HEADER_BYTES], np.uint32),
+    )
+    far = np.ones(dimension, np.float32)
+    frame = encode_frame(far, with_codes=True)
+    row = NewRow(plane_row(far, frame), SEGMENT_HEADER_BYTES, 0, is_current=True)
+    planes.append(write_v1.SEGMENT_NUMBER, dimension, [row])
+    planes.close()
+    with EmbeddingStore.open(folder, FAST) as store:
+        (plane, marks) = store._reader.planes.current(dimension)[0]
+        assert plane.rows["offset"].tolist() == [0]
+        assert marks is not None
+        assert marks.tolist() == [0]
+        store.put("ones", far)
+        for key, vector in vectors.items():
+            assert key in {hit.key for hit in store.search(vector, 2, metric="l2")}

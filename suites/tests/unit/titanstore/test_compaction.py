@@ -161,15 +161,15 @@ def test_document_keys_while_segments_go(filled: Filled, monkeypatch: pytest.Mon
         filled.store.delete([key for key in filled.wanted if key not in wanted])
         assert filled.store.document_keys("doc 1") == wanted
         before = files(filled.folder).keys()
-        record = SegmentReader.record
+        head = SegmentReader.head
         turns = iter([True])
 
         def slow(self: SegmentReader, address: object) -> object:
             if self is reader._reader and next(turns, False):
                 filled.store.maintain()
-            return record(self, address)  # type: ignore[arg-type]
+            return head(self, address)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(SegmentReader, "record", slow)
+        monkeypatch.setattr(SegmentReader, "head", slow)
         assert reader.document_keys("doc 1") == wanted
         assert len(files(filled.folder)) < len(before) - 5
         assert reader.check().is_clean

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -18,6 +20,7 @@ from titanstore.config import LanceIndex
 from titanstore.errors import InvalidInputError
 from titanstore.search import lance_commits as commits
 from titanstore.search.lance import LanceRow, LanceSettings, LanceTable, LanceUnavailableError
+from titanstore.search.lance_loop import LanceLoop
 
 Vectors = NDArray[np.float32]
 DIMENSION = 32
@@ -474,3 +477,36 @@ print(table.watermark)
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["7", "2"]
+
+
+def test_whoever_waits_while_the_table_is_closed_is_told_at_once(tmp_path: Path) -> None:
+    """A call that met the closing waited for its time limit, or for ever where it had none."""
+    seen: list[str] = []
+
+    async def nothing() -> None:
+        await asyncio.sleep(0)
+
+    def ask(loop: LanceLoop) -> None:
+        while True:
+            try:
+                loop.run(nothing, 50)
+            except LanceUnavailableError as error:
+                seen.append(error.reason)
+                return
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(60):
+            loop = LanceLoop(tmp_path, SETTINGS)
+            asking = [threading.Thread(target=ask, args=(loop,)) for _ in range(4)]
+            for thread in asking:
+                thread.start()
+            time.sleep(0.003)
+            loop.close()
+            for thread in asking:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert set(seen) <= {"the table is closed", "the table was closed meanwhile"}
+    assert len(seen) == 240

@@ -199,7 +199,89 @@ def test_below_the_threshold_the_table_goes(tmp_path: Path) -> None:
         store.maintain()
         assert store.search(VECTORS[1])[0].key == KEYS[1]
         assert store.stats().counters["lance_searches"] == 0
-        assert store.stats().lance_bytes < 1_000
+        assert store.stats().lance_bytes == 0
+        assert not list((path / "lance").iterdir()), "or each maintain() would drop it again"
+
+
+def test_neighbours_that_are_gone_hide_nobody(tmp_path: Path) -> None:
+    """Of 2 % of the rows the table need not know yet that they are gone: all near one query."""
+    topic = unit_vectors(1, 99) + np.float32(0.001) * unit_vectors(30, 5)
+    path = tmp_path / "s"
+    with filled(path) as store:
+        store.put_many([f"more{place}" for place in range(1_400)], unit_vectors(1_400, 12))
+        store.update_document("topic", [(f"t{n}", row) for n, row in enumerate(topic)])
+        store.maintain()
+        assert store.search(topic[0])[0].key == "t0"
+        store.update_document("topic", [])
+        assert store.maintain().lance_rows == 0
+        with EmbeddingStore.open(path, config("flat"), read_only=True) as exact:
+            assert store.search(topic[0]) == exact.search(topic[0])
+            assert len(store.search(topic[0], 5_000)) == COUNT + 1_400
+        assert "gone" in str(store.stats().lance_trouble)
+
+
+def test_a_dropped_table_needs_no_package(tmp_path: Path) -> None:
+    with filled(tmp_path) as store:
+        store.maintain()
+    code = """
+import sys
+sys.modules["lancedb"] = None  # as if it were not installed
+import numpy as np
+from titanstore import EmbeddingStore, StoreConfig
+with EmbeddingStore.open(sys.argv[1], StoreConfig(search_index="lance")) as store:
+    assert store.search(np.ones(32, np.float32))
+    assert "pip install" in store.stats().lance_trouble
+with EmbeddingStore.open(sys.argv[1], StoreConfig(search_index="flat")) as store:
+    assert store.maintain().lance_trouble is None
+    assert store.stats().lance_bytes == 0
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == 0
+
+
+def test_a_table_of_a_dimension_that_is_gone_goes(tmp_path: Path) -> None:
+    with filled(tmp_path) as store:
+        store.maintain()
+        store.delete(KEYS)
+        store.put("other", np.ones(5, np.float32))
+        store.maintain()
+        assert not (tmp_path / "lance" / str(DIMENSION)).exists()
+
+
+def test_another_kind_of_index_is_made_without_a_change(tmp_path: Path) -> None:
+    with filled(tmp_path) as store:
+        store.maintain()
+        assert store._rooms.mirror._tables[DIMENSION].content.index == "IVF_RQ"
+    with EmbeddingStore.open(tmp_path, config(lance_index="ivf_flat")) as store:
+        store.maintain()
+        assert store._rooms.mirror._tables[DIMENSION].content.index == "IVF_FLAT"
+        assert recall(store, tmp_path, VECTORS[:5]) == 1
+
+
+def test_a_full_disk_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+    disk, ballast = tmp_path / "disk", tmp_path / "disk" / "ballast"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    mounted = subprocess.run(words, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        with filled(tmp_path / "s") as store:
+            (tmp_path / "s" / "lance").symlink_to(disk)
+            store.maintain()
+            room = os.statvfs(disk)
+            ballast.write_bytes(bytes(room.f_bavail * room.f_frsize - 20_000))
+            store.put_many([f"more{place}" for place in range(200)], unit_vectors(200, 3))
+            trouble = store.maintain().lance_trouble
+            assert trouble is not None
+            assert "No space left" in trouble
+            searches = store.stats().counters["lance_searches"]
+            assert recall(store, tmp_path / "s", VECTORS[:5]) == 1
+            assert store.stats().counters["lance_searches"] == searches + 5
+            ballast.unlink()
+            assert store.maintain().lance_rows == 200
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_rebuilt_store_has_every_bit(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from titanstore import EmbeddingStore, Hit, StoreConfig
+from titanstore import EmbeddingStore, Hit, InvalidInputError, StoreConfig
 
 FAST = StoreConfig(durability="power_cut_may_lose_store", result_cache_entries=4)
 QUERY = np.array([1, 0, 0, 0], np.float32)
@@ -140,6 +140,16 @@ def test_the_least_used_result_goes_first(store: EmbeddingStore) -> None:
     assert kept(store) == 2
     store.search(queries[1])
     assert kept(store) == 2
+
+
+def test_a_query_of_an_empty_store_is_refused_once_it_has_another_dimension(
+    store: EmbeddingStore,
+) -> None:
+    store.delete(["c", "d", "e"])
+    assert keys(store) == keys(store) == ""
+    store.put("other", np.ones(3, np.float32))
+    with pytest.raises(InvalidInputError, match="dimension 4"):
+        keys(store)
 
 
 def test_large_results_are_kept_in_bounded_number(store: EmbeddingStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from pathlib import Path
 
@@ -313,6 +314,7 @@ def test_a_reader_follows_marks_that_were_made_anew(tmp_path: Path) -> None:
 
 def test_many_planes_hold_few_files_open(tmp_path: Path) -> None:
     planes = open_planes(tmp_path)
+    gc.collect()  # other tests' leftovers hold files too
     before = open_files()
     for segment in range(1, 200):
         planes.append(segment, 5, [row_of(1, 40)])
@@ -320,7 +322,7 @@ def test_many_planes_hold_few_files_open(tmp_path: Path) -> None:
     planes.retire([RowAddress(segment, 5, 0) for segment in range(1, 200)])
     assert all(marks_of(tmp_path, segment, 5) == [GONE] for segment in range(1, 200))
     planes.close()
-    assert open_files() == before
+    assert open_files() <= before
 
 
 # -- reading ---------------------------------------------------------------------------------------
