@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
@@ -394,7 +395,9 @@ def test_queries_go_on_during_a_sync(
 
     def ask() -> None:
         while not done.is_set():
-            answers.append(nearest(table, vectors[250]))
+            # a state that two syncs have overtaken may be pruned under a slow query: it is told
+            with contextlib.suppress(LanceUnavailableError):
+                answers.append(nearest(table, vectors[250]))
 
     asking = threading.Thread(target=ask)
     asking.start()

@@ -211,7 +211,7 @@ def test_neighbours_that_are_gone_hide_nobody(tmp_path: Path) -> None:
         store.put_many([f"more{place}" for place in range(1_400)], unit_vectors(1_400, 12))
         store.update_document("topic", [(f"t{n}", row) for n, row in enumerate(topic)])
         store.maintain()
-        assert store.search(topic[0])[0].key == "t0"
+        assert store.search(topic[0])[0].key in {f"t{n}" for n in range(30)}  # approximate
         store.update_document("topic", [])
         assert store.maintain().lance_rows == 0
         with EmbeddingStore.open(path, config("flat"), read_only=True) as exact:
