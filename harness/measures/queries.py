@@ -186,6 +186,10 @@ def _shown(processes: Sequence[Process]) -> dict[str, Any]:
         "timer_floor_s": processes[0].facts["timer_floor_s"],
         "answers_compared": sum(process.facts["compared"] for process in processes),
         "answers_as_the_oracle": sum(process.facts["equal"] for process in processes),
+        # of the LanceDB path: where most of what it proposes is gone, the store scans instead
+        "candidates_by_lancedb": sum(
+            process.facts["candidates_by_lancedb"] for process in processes
+        ),
     }
 
 
