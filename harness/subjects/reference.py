@@ -153,6 +153,10 @@ class ReferenceSubject:
         """Number of vectors."""
         return len(self.store)
 
+    def lance_trouble(self) -> str:
+        """Why the last search that wanted a LanceDB table scanned instead; empty if none did."""
+        return self.store.stats().lance_trouble or ""
+
     def counters(self) -> dict[str, int]:
         """What the store counted since it was opened."""
         return self.store.stats().counters
