@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from titanstore.sums import Wide, exact_sums
 
@@ -17,18 +18,25 @@ Metric = Literal["cosine", "dot", "l2"]
 
 
 def distances(
-    metric: Metric, vectors: Wide, query: Wide, room: tuple[Wide, Wide] | None = None
+    metric: Metric,
+    vectors: NDArray[np.float32],
+    queries: Wide,
+    squares: Wide,
+    room: tuple[Wide, Wide] | None = None,
 ) -> Wide:
-    """The distance of each row of `vectors` from `query`.
+    """The distance of each row of `vectors` from its query.
 
     Parameters
     ----------
     vectors
-        Widened float32, shape (rows, dimension).
-    query
-        Widened float32, shape (dimension,).
+        Finite, shape (rows, dimension).
+    queries
+        Widened float32, shape (dimension,): one for all rows; or (rows, dimension).
+    squares
+        q.q of each query, correctly rounded; shape (1,) or (rows,).
     room
-        Two arrays of the shape of `vectors`, so that nothing large is allocated.
+        Two float64 arrays of the dimension of `vectors` and as many rows at least, so that nothing
+        large is allocated.
 
     Returns
     -------
@@ -36,43 +44,18 @@ def distances(
         cosine: 1 - x.q / (sqrt(x.x) * sqrt(q.q)), or 1 where either is zero; dot: 1 - x.q;
         l2: the sum of (x - q)^2, not its root.
     """
-    terms, work = room or (np.empty_like(vectors), np.empty_like(vectors))
+    count = len(vectors)
+    terms, work = room or (np.empty(vectors.shape), np.empty(vectors.shape))
+    terms, work = terms[:count], work[:count]
     if metric == "l2":
-        np.subtract(vectors, query, out=terms)
+        np.subtract(vectors, queries, out=terms)
         terms *= terms
         return exact_sums(terms, work)
-    dots = exact_sums(np.multiply(vectors, query, out=terms), work)
+    dots = exact_sums(np.multiply(vectors, queries, out=terms), work)
     if metric == "dot":
         return 1.0 - dots
-    lengths = np.sqrt(exact_sums(np.multiply(vectors, vectors, out=terms), work))
-    lengths *= np.sqrt(exact_sums((query * query)[None]))
-    similarity: Wide = np.divide(dots, lengths, out=np.zeros(len(dots)), where=lengths > 0)
+    # widened first: the product of two float32 would be rounded
+    lengths = np.sqrt(exact_sums(np.multiply(vectors, vectors, out=terms, dtype=np.float64), work))
+    lengths *= np.sqrt(squares)
+    similarity: Wide = np.divide(dots, lengths, out=np.zeros(count), where=lengths > 0)
     return 1.0 - similarity
-
-
-def plain_bounds(metric: Metric, vectors: Wide, query: Wide, own: float) -> tuple[Wide, Wide]:
-    """Bounds of the distances of rows from one query, by float64 arithmetic in any order.
-
-    Parameters
-    ----------
-    own
-        q.q, to a few units in the last place.
-
-    Notes
-    -----
-    A sum of n products is off by at most n * 2^-53 of the lengths involved; twice that, and 16
-    more, cover norms, roots and the formulas.
-    """
-    doubt = (len(query) + 16) * 2.0**-52
-    dots = vectors @ query
-    norms = np.einsum("ij,ij->i", vectors, vectors)
-    lengths = np.sqrt(norms * own)
-    if metric == "l2":
-        scores = norms + own - 2 * dots
-        bounds = (norms + own + 2 * lengths) * (2 * doubt)
-    elif metric == "dot":
-        scores, bounds = 1 - dots, (lengths + 1) * doubt
-    else:
-        scores = 1 - np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
-        bounds = np.full(len(dots), 4 * doubt)
-    return scores - bounds, scores + bounds

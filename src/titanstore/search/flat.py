@@ -1,24 +1,25 @@
 """The exact scan: every code is looked at, every vector that could be among the nearest is decoded.
 
 The intervals of `quantise.intervals` hold the distances, so a row whose lower bound lies above the
-k-th smallest upper bound cannot belong to the result. What is left, some 15 to 60 rows, is decoded
-and scored in float64, whose own error is bounded the same way; what could still be among the k
-nearest is scored exactly. The result is that of an exhaustive search, ties included.
+k-th smallest upper bound cannot belong to the result. Of what is left, the rows that are surely
+near are decoded first: their exact distances rule out most of the others. The result is that of an
+exhaustive search, ties included.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numkong
 import numpy as np
 from numpy.typing import NDArray
 
-from titanstore.codec.choose import decode_frames
+from titanstore.codec.choose import decode_frames, decode_parsed
 from titanstore.errors import CorruptionError
-from titanstore.search.distance import Metric, distances, plain_bounds
+from titanstore.search.distance import Metric, distances
 from titanstore.search.quantise import Queries, Rows, intervals
 from titanstore.search.scope import Scope
 from titanstore.segments.layout import Address, Record
@@ -29,10 +30,8 @@ from titanstore.sums import Wide
 # one product a query; beyond the caches its order of access loses: 12 ms against 2 * 3.3 at 100 MB.
 _PACKED_BYTES_MAX = 24_000_000
 _CELLS_MAX = 500_000  # scores held at a time: 8 bytes each, in some four arrays
-_FINALISTS_MAX = 256  # results worked out at a time: some 2 decoded vectors each are held
 _ROWLESS_AT_ONCE = 256
-_ROOM_BYTES = 300_000
-_DECODED_BYTES = 16_000  # vectors decoded at a time; larger blocks leave larger holes in the heap
+_BLOCK_VALUES = 10_240  # decoded at a time: all that is surely near a query of 1 024 dimensions
 
 
 class Found(NamedTuple):
@@ -43,71 +42,22 @@ class Found(NamedTuple):
     address: Address
 
 
-class _Decoded(NamedTuple):
-    """A record that was read, and found whole and finite."""
-
-    key: str
-    vector: NDArray[np.float32]
-
-
 class _Room:
-    """Room for a few widened vectors and what is worked out from them, in pages of its own.
+    """Room for a few decoded vectors and what is worked out from them, in pages of its own.
 
     malloc keeps, for as long as the process lives, about as much as the largest search once needed;
-    these pages go back to the system with the search.
+    these pages go back to the system with the search. The kernel gives them all at once: page by
+    page, as they are touched, takes twice as long.
     """
 
     def __init__(self, dimension: int) -> None:
-        self.rows = max(1, _ROOM_BYTES // (24 * dimension))
-        pages = mmap.mmap(-1, 24 * self.rows * dimension)
-        self._arrays = np.frombuffer(pages, np.float64).reshape(3, self.rows, dimension)
-
-    def widened(self, vectors: Sequence[NDArray[np.float32]]) -> Iterator[Wide]:
-        """Vectors as float64, a few at a time; the next ones take the same place."""
-        for first in range(0, len(vectors), self.rows):
-            part = vectors[first : first + self.rows]
-            yield np.stack(part, out=self._arrays[0, : len(part)])
-
-    def beside(self, block: Wide) -> tuple[Wide, Wide]:
-        """Two more arrays of the shape of a block that `widened` gave."""
-        return self._arrays[1, : len(block)], self._arrays[2, : len(block)]
-
-
-class Shortlist:
-    """Records that were decoded for one query, with bounds of their distances.
-
-    Attributes
-    ----------
-    query
-        Widened.
-    limit
-        A bound that the distance of the k-th nearest does not pass; infinity below k records.
-    """
-
-    def __init__(self, queries: Queries, place: int, metric: Metric, k: int, room: _Room) -> None:
-        self._room = room
-        self.query = queries.wide[place]
-        self.limit = np.inf
-        self._square = float(queries.squares[place])
-        self._metric: Metric = metric
-        self._k = k
-        self._bounds: dict[Address, tuple[float, float]] = {}
-
-    def add(self, addresses: Sequence[Address], vectors: Sequence[NDArray[np.float32]]) -> None:
-        """Look at more records."""
-        known = iter(addresses)
-        for block in self._room.widened(vectors):
-            lower, upper = plain_bounds(self._metric, block, self.query, self._square)
-            self._bounds.update(
-                (next(known), bounds) for bounds in zip(lower.tolist(), upper.tolist(), strict=True)
-            )
-        if len(self._bounds) >= self._k:
-            self.limit = sorted(upper for _, upper in self._bounds.values())[self._k - 1]
-            self._bounds = {at: b for at, b in self._bounds.items() if b[0] <= self.limit}
-
-    def finalists(self) -> list[Address]:
-        """Those that could be among the k nearest."""
-        return list(self._bounds)
+        self.rows = max(1, _BLOCK_VALUES // dimension)
+        values = self.rows * dimension
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+        pages = mmap.mmap(-1, 20 * values, flags=flags)
+        wide = np.frombuffer(pages, np.float64, 2 * values).reshape(2, self.rows, dimension)
+        self.terms, self.work = wide
+        self.vectors = np.frombuffer(pages, np.float32, -1, 16 * values).reshape(wide.shape[1:])
 
 
 class FlatScan:
@@ -118,7 +68,6 @@ class FlatScan:
         self._reader = reader
         self._scope = scope
         self._metric: Metric = metric
-        self._decoded: dict[Address, _Decoded] = {}
         # what rows led to that cannot be read; of no consequence unless they are current
         self.broken: dict[Address, CorruptionError] = {}
 
@@ -130,139 +79,164 @@ class FlatScan:
         `more` are records that are looked at as well, for each query.
         """
         total = sum(len(mask) for _, mask in self._scope.planes)
-        step = max(1, min(_CELLS_MAX // max(1, total), _FINALISTS_MAX // k))
+        step = max(1, _CELLS_MAX // max(1, total))
         found: list[list[Found]] = []
         for first in range(0, len(queries.vectors), step):
-            part = queries.some(slice(first, first + step))
-            near = [list(each) for each in more[first : first + step]]
-            found += self._nearest(part, k, near or [[] for _ in part.vectors])
-            self._decoded.clear()
+            part = (
+                queries
+                if step >= len(queries.vectors)
+                else queries.some(slice(first, first + step))
+            )
+            found += self._nearest(part, k, more[first : first + step])
         return found
 
-    def _nearest(self, queries: Queries, k: int, more: list[list[Address]]) -> list[list[Found]]:
-        places = range(len(more))
-        lists = [Shortlist(queries, place, self._metric, k, self._room) for place in places]
+    def _nearest(
+        self, queries: Queries, k: int, more: Sequence[Sequence[Address]]
+    ) -> list[list[Found]]:
+        places = range(len(queries.vectors))
+        near: list[dict[Address, Found]] = [{} for _ in places]
         for first in range(0, len(self._scope.rowless), _ROWLESS_AT_ONCE):
             chunk = self._scope.rowless[first : first + _ROWLESS_AT_ONCE]
-            self._extend(lists, [chunk for _ in lists])
-            kept = {at for each in lists for at in each.finalists()}
-            self._decoded = {at: self._decoded[at] for at in kept}
-        ids, lower, upper = self._bounds(queries)
-        if ids.size:
-            at_most = np.partition(upper, k - 1)[:, k - 1] if ids.size > k else upper.max(axis=1)
-            open_ids = [np.flatnonzero(lower[place] <= at_most[place]) for place in places]
-            # those that are surely near first: their distances rule out many of the others
-            sure = [_smallest(upper[place], open_ids[place], k) for place in places]
-            for place in places:
-                more[place] += self._addresses(ids[sure[place]])
-            self._extend(lists, more)
-            for place in places:
-                rest = np.setdiff1d(open_ids[place], sure[place], assume_unique=True)
-                rest = rest[lower[place, rest] <= lists[place].limit]
-                more[place] = self._addresses(ids[rest])
-        self._extend(lists, more)
-        return [self._exact(each, k) for each in lists]
+            self._measure(queries, [chunk for _ in places], near)
+            near = [{each.address: each for each in sorted(one.values())[:k]} for one in near]
+        lower, upper = self._bounds(queries)
+        at_most = np.full(len(places), np.inf)
+        if upper.shape[1] > k:
+            np.fmin(at_most, np.partition(upper, k - 1)[:, k - 1], out=at_most)
+        # those that are surely near first: their distances rule out many of the others
+        is_sure = upper <= at_most[:, None]
+        sure = [self._addresses(row) for row in is_sure]
+        self._measure(queries, [[*a, *b] for a, b in zip_longest(sure, more, fillvalue=())], near)
+        limits = [
+            min(at_most[place], sorted(near[place].values())[k - 1].distance)
+            if len(near[place]) >= k
+            else at_most[place]
+            for place in places
+        ]
+        is_open = (lower <= np.array(limits)[:, None]) & ~is_sure
+        self._measure(queries, [self._addresses(row) for row in is_open], near)
+        return [sorted(one.values())[:k] for one in near]
 
     # -- by codes --------------------------------------------------------------------------
 
-    def _bounds(self, queries: Queries) -> tuple[NDArray[np.intp], Wide, Wide]:
-        """Rows that count, numbered through all planes, and bounds of their distances.
+    def _bounds(self, queries: Queries) -> tuple[Wide, Wide]:
+        """Bounds of the distances to the rows of all planes, each of shape (queries, rows).
 
-        Shapes (rows,), (queries, rows), (queries, rows).
+        NaN for rows that do not count.
         """
         parts = []
-        base = 0
         for plane, mask in self._scope.planes:
-            rows = np.flatnonzero(mask)
-            if rows.size:
-                lower, upper = score_rows(plane.rows, queries, self._metric)
-                if rows.size < mask.size:
-                    lower, upper = lower[:, rows], upper[:, rows]
-                parts.append((rows + base, lower, upper))
-            base += mask.size
+            bounds = score_rows(plane.rows, queries, self._metric)
+            if not mask.all():
+                for each in bounds:
+                    each[:, ~mask] = np.nan
+            parts.append(bounds)
         if len(parts) == 1:
             return parts[0]
-        if not parts:
-            nothing = np.empty((len(queries.vectors), 0))
-            return np.empty(0, np.intp), nothing, nothing
-        ids, lower, upper = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
-        return ids, lower, upper
+        nothing = np.empty((len(queries.vectors), 0))
+        lower, upper = (
+            (np.concatenate([nothing, *each], axis=1) for each in zip(*parts, strict=True))
+            if parts
+            else (nothing, nothing)
+        )
+        return lower, upper
 
-    def _addresses(self, ids: NDArray[np.intp]) -> list[Address]:
-        """Where the records of rows are, given their numbers through all planes."""
-        found = []
+    def _addresses(self, chosen: NDArray[np.bool_]) -> list[Address]:
+        """Where the records of chosen rows are, numbered through all planes."""
+        rows = np.flatnonzero(chosen)
+        found: list[Address] = []
         base = 0
         for plane, mask in self._scope.planes:
-            rows = ids[(ids >= base) & (ids < base + mask.size)] - base
-            found += [Address(plane.number, at) for at in plane.rows["offset"][rows].tolist()]
+            own = rows[len(found) :]
+            own = own[: np.searchsorted(own, base + mask.size)] - base
+            found += [Address(plane.number, at) for at in plane.rows["offset"][own].tolist()]
             base += mask.size
         return found
 
     # -- by vectors ------------------------------------------------------------------------
 
-    def _extend(self, lists: Sequence[Shortlist], more: Sequence[Sequence[Address]]) -> None:
-        """Decode records and give each shortlist its own of them."""
-        self._decode([at for each in more for at in each], lists[0].query.size)
-        for shortlist, addresses in zip(lists, more, strict=True):
-            fresh = [at for at in dict.fromkeys(addresses) if at in self._decoded]
-            shortlist.add(fresh, [self._decoded[at].vector for at in fresh])
+    def _measure(
+        self,
+        queries: Queries,
+        wanted: Sequence[Iterable[Address]],
+        near: Sequence[dict[Address, Found]],
+    ) -> None:
+        """Put the distances of records from the queries that want them into `near`.
 
-    def _exact(self, shortlist: Shortlist, k: int) -> list[Found]:
-        """The k nearest of a shortlist in order."""
-        nearest = shortlist.finalists()
-        vectors = [self._decoded[at].vector for at in nearest]
-        exact: list[float] = []
-        for block in self._room.widened(vectors):
-            room = self._room.beside(block)
-            exact += distances(self._metric, block, shortlist.query, room).tolist()
-        found = [
-            Found(distance, self._decoded[at].key, at)
-            for distance, at in zip(exact, nearest, strict=True)
-        ]
-        return sorted(found)[:k]
+        Records that cannot be read go to `broken`; those of other dimensions are left out.
+        """
+        askers: dict[Address, list[int]] = {}
+        for place, addresses in enumerate(wanted):
+            for at in addresses:
+                if at not in near[place]:
+                    askers.setdefault(at, []).append(place)
+        waiting = sorted(askers)
+        for first in range(0, len(waiting), self._room.rows):
+            known, vectors = self._decoded(waiting[first : first + self._room.rows])
+            pairs = [(row, place) for row, (at, _) in enumerate(known) for place in askers[at]]
+            exact = self._distances(vectors, queries, pairs)
+            for (row, place), distance in zip(pairs, exact, strict=True):
+                at, key = known[row]
+                near[place][at] = Found(distance, key, at)
 
-    def _decode(self, addresses: Sequence[Address], dimension: int) -> None:
-        """Decode records into `_decoded`; those that cannot be read go to `broken`."""
+    def _distances(
+        self,
+        vectors: NDArray[np.float32],
+        queries: Queries,
+        pairs: Sequence[tuple[int, int]],
+    ) -> list[float]:
+        """Of each pair of a row of `vectors` and a query."""
+        room = (self._room.terms, self._room.work)
+        if len(queries.vectors) == 1:
+            exact = distances(self._metric, vectors, queries.wide[0], queries.squares, room)
+            return list(exact.tolist())
+        found: list[float] = []
+        for first in range(0, len(pairs), self._room.rows):
+            rows, places = np.transpose(pairs[first : first + self._room.rows])
+            found += distances(
+                self._metric, vectors[rows], queries.wide[places], queries.squares[places], room
+            ).tolist()
+        return found
+
+    def _decoded(
+        self, addresses: Sequence[Address]
+    ) -> tuple[list[tuple[Address, str]], NDArray[np.float32]]:
+        """Address and key of each record that can be read, and their vectors, in the room."""
+        room = self._room.vectors
         records: list[tuple[Address, Record]] = []
-        for at in dict.fromkeys(addresses):
-            if at in self._decoded:
-                continue
+        for at in addresses:
             try:
                 record = self._reader.record(at)
             except CorruptionError as error:
                 self.broken[at] = error
                 continue
-            if record.header.dimension == dimension:
+            if record.header.dimension == room.shape[1]:
                 records.append((at, record))
-        step = max(1, _DECODED_BYTES // (4 * dimension))
-        for first in range(0, len(records), step):
-            self._decode_block(records[first : first + step], dimension)
-
-    def _decode_block(self, records: Sequence[tuple[Address, Record]], dimension: int) -> None:
-        vectors = np.empty((len(records), dimension), np.float32)
+        vectors = room[: len(records)]
         try:
-            frames = [record.frame for _, record in records]
-            decode_frames(frames, vectors, [record.header for _, record in records])
+            decode_frames(
+                [record.frame for _, record in records],
+                vectors,
+                [record.header for _, record in records],
+            )
+        except CorruptionError:
+            is_good = [self._decode_one(row, *each) for row, each in enumerate(records)]
+        else:
+            is_good = np.logical_and.reduce(np.isfinite(vectors), axis=1).tolist()
+        if not all(is_good):
+            vectors = vectors[is_good]
+            records = [each for each, good in zip(records, is_good, strict=True) if good]
+        return [(at, record.key.text) for at, record in records], vectors
+
+    def _decode_one(self, row: int, at: Address, record: Record) -> bool:
+        """Decode a record into a row of the room; False if it cannot be, or is not finite."""
+        vector = self._room.vectors[row]
+        try:
+            decode_parsed(record.frame, record.header, vector)
         except CorruptionError as error:
-            at, record = records[0]
-            if len(records) > 1:
-                for each in records:
-                    self._decode_block([each], dimension)
-            else:
-                named = f"key {record.key.text!r}: {error}"
-                self.broken[at] = CorruptionError(named, error.kind)
-            return
-        finite = np.logical_and.reduce(np.isfinite(vectors), axis=1)
-        for (at, record), vector, is_finite in zip(records, vectors, finite, strict=True):
-            if is_finite:
-                self._decoded[at] = _Decoded(record.key.text, vector)
-
-
-def _smallest(values: Wide, chosen: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """The `count` of the chosen places that have the smallest values."""
-    if chosen.size <= count:
-        return chosen
-    return chosen[np.argpartition(values[chosen], count - 1)[:count]]
+            self.broken[at] = CorruptionError(f"key {record.key.text!r}: {error}", error.kind)
+            return False
+        return bool(np.isfinite(vector).all())
 
 
 def score_rows(rows: NDArray[Any], queries: Queries, metric: Metric) -> tuple[Wide, Wide]:

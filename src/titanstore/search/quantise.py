@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from titanstore.search.distance import Metric
-from titanstore.sums import Wide
+from titanstore.sums import Wide, exact_sums
 
 _PEAK = 127 * 257  # the largest value that two bytes can hold this way
 # Far above what float64 adds (2^-53 an operation, some 20 of them and the sums of norms), far
@@ -32,8 +32,7 @@ class Queries(NamedTuple):
     parts
         int8, shape (2 * count, dimension): the high parts of all, then the low parts.
     units, sums, lengths, rests, squares
-        float64, shape (count,): unit; sum of the integers; |g|; |s|; q.q to a few units in the
-        last place.
+        float64, shape (count,): unit; sum of the integers; |g|; |s|; q.q, correctly rounded.
     """
 
     vectors: NDArray[np.float32]
@@ -61,8 +60,7 @@ def quantise(vectors: NDArray[np.float32]) -> Queries:
     peaks = np.abs(wide).max(axis=1)
     units = peaks / _PEAK
     safe = np.where(units > 0, units, 1.0)
-    whole = np.rint(wide / safe[:, None])
-    np.clip(whole, -_PEAK, _PEAK, out=whole)
+    whole = np.rint(wide / safe[:, None])  # the quotient is at most _PEAK and a rounding more
     integers = whole.astype(np.int32)
     high = (integers + 128) >> 8
     low = integers - (high << 8)
@@ -75,7 +73,7 @@ def quantise(vectors: NDArray[np.float32]) -> Queries:
         whole.sum(axis=1),
         units * np.sqrt(np.einsum("ij,ij->i", whole, whole)),
         np.sqrt(np.einsum("ij,ij->i", rests, rests)),
-        np.einsum("ij,ij->i", wide, wide),
+        exact_sums(wide * wide),
     )
 
 

@@ -247,6 +247,8 @@ class Plane:
 
     def will_need(self, row: int, count: int = 1) -> None:
         """Have the kernel read the pages of rows, if need be, in one go and no others."""
+        if self._is_for_scans:
+            return  # it was told to read everything
         size = self.rows.itemsize
         first = (PLANE_HEADER_BYTES + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
         length = min(PLANE_HEADER_BYTES + (row + count) * size, len(self._mapping)) - first

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from fixtures.vectors import DIMENSION_MAX, GENERATORS, gaussians
-from titanstore.search.distance import Metric, distances, plain_bounds
+from fixtures.vectors import DIMENSION_MAX, GENERATORS
+from titanstore.search.distance import Metric, distances
 from titanstore.sums import exact_sums
 
 Wide = NDArray[np.float64]
@@ -142,37 +142,31 @@ def hostile(seed: int, dimension: int) -> NDArray[np.float32]:
 def test_distances_are_the_oracles(metric: Metric, dimension: int) -> None:
     vectors = hostile(dimension, dimension)
     wide = vectors.astype(np.float64)
-    room = np.empty_like(wide), np.empty_like(wide)
-    for query in wide:
+    squares = exact_sums(wide * wide)
+    room = np.empty_like(wide), np.empty((len(wide) + 2, dimension))
+    for query, square in zip(wide, squares[:, None], strict=True):
         wanted = [oracle(metric, vector.tolist(), query.tolist()) for vector in wide]
-        assert same_bits(distances(metric, wide, query), wanted)
-        assert same_bits(distances(metric, wide, query, room), wanted)
+        assert same_bits(distances(metric, vectors, query, square), wanted)
+        assert same_bits(distances(metric, vectors, query, square, room), wanted)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("dimension", [1, 8, 300])
-def test_plain_bounds_hold_the_distances(metric: Metric, dimension: int) -> None:
-    vectors = hostile(dimension, dimension).astype(np.float64)
-    for query in vectors:
-        own = float(np.einsum("i,i->", query, query))
-        lower, upper = plain_bounds(metric, vectors, query, own)
-        exact = distances(metric, vectors, query)
-        assert (lower <= exact).all()
-        assert (exact <= upper).all()
-
-
-def test_plain_bounds_are_narrow() -> None:
-    """Or they would hold the distances and rule nothing out."""
-    vectors = gaussians(np.random.default_rng(2), 50, 1024).astype(np.float64)
-    for metric in METRICS:
-        lower, upper = plain_bounds(metric, vectors, vectors[0], 1.0)
-        assert (upper - lower < 1e-10).all()
+def test_each_row_may_have_a_query_of_its_own(metric: Metric) -> None:
+    vectors = hostile(5, 65)
+    wide = vectors[::-1].astype(np.float64)
+    squares = exact_sums(wide * wide)
+    wanted = [
+        distances(metric, vector[None], query, square[None])[0]
+        for vector, query, square in zip(vectors, wide, squares, strict=True)
+    ]
+    assert same_bits(distances(metric, vectors, wide, squares), wanted)
 
 
 def test_cosine_of_a_zero_vector_is_one() -> None:
-    vectors = np.array([[0.0, -0.0], [1.0, 2.0]])
-    assert distances("cosine", vectors[:1], np.array([3.0, 4.0])).tolist() == [1.0]
-    assert distances("cosine", vectors, np.zeros(2)).tolist() == [1.0, 1.0]
+    vectors = np.array([[0.0, -0.0], [1.0, 2.0]], np.float32)
+    query, square = np.array([3.0, 4.0]), np.array([25.0])
+    assert distances("cosine", vectors[:1], query, square).tolist() == [1.0]
+    assert distances("cosine", vectors, np.zeros(2), np.zeros(1)).tolist() == [1.0, 1.0]
 
 
 def test_the_oracle_itself() -> None:

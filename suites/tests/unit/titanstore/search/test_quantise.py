@@ -32,11 +32,16 @@ def rows_of(vectors: Vectors, *, compress: bool = True) -> NDArray[np.void]:
 def check_bounds(vectors: Vectors, queries: Vectors, *, compress: bool = True) -> float:
     """Assert that each bound holds; the widest interval of a cosine."""
     rows = rows_of(vectors, compress=compress)
-    wide, wide_queries = vectors.astype(np.float64), queries.astype(np.float64)
+    cut = quantise(queries)
     widest = 0.0
     for metric in METRICS:
-        lower, upper = score_rows(rows, quantise(queries), metric)
-        exact = np.stack([distances(metric, wide, query) for query in wide_queries])
+        lower, upper = score_rows(rows, cut, metric)
+        exact = np.stack(
+            [
+                distances(metric, vectors, query, square)
+                for query, square in zip(cut.wide, cut.squares[:, None], strict=True)
+            ]
+        )
         assert (lower <= exact).all(), metric
         assert (exact <= upper).all(), metric
         if metric == "cosine":
