@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from titanstore.aio import AsyncStore
 from titanstore.catalog.catalog import Catalog
-from titanstore.changes import Changes, Outcome, checked_document
+from titanstore.changes import Changes, Outcome
 from titanstore.check import CheckReport, StoreCheck
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
@@ -30,6 +30,7 @@ from titanstore.segments.reader import SegmentReader
 from titanstore.stats import Maintenance, StoreStats
 from titanstore.tiers.bloom import BloomFilter
 from titanstore.types import Version
+from titanstore.vectors import checked_document
 from titanstore.versions.face import VersionedStore
 from titanstore.versions.versions import RolledBack, Versions
 from titanstore.writing import WritableStore

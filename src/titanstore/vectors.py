@@ -1,4 +1,4 @@
-"""Vectors as callers hand them in: checked, never converted."""
+"""Vectors, keys and names as callers hand them in: checked, never converted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from titanstore.codec.base import Vector
 from titanstore.codec.frame import DIMENSION_MAX
 from titanstore.config import StoreConfig
 from titanstore.errors import ErrorKind, InvalidInputError
+from titanstore.keys import StoredKey, stored_key
 
 _WANTED = np.dtype(np.float32)
 
@@ -69,3 +70,29 @@ def checked_vectors(
 def same_bits(one: Vector, other: Vector) -> bool:
     """Are two float32 vectors equal word by word (NaN payloads and -0.0 included)?"""
     return one.shape == other.shape and np.array_equal(one.view(np.uint32), other.view(np.uint32))
+
+
+def checked_document(name: object) -> str:
+    """A document's name: text with the limits of a key. Raises InvalidInputError."""
+    if not isinstance(name, str):
+        raise InvalidInputError(
+            f"a document's name is a str, got {type(name).__name__}", ErrorKind.KEY_NOT_TEXT
+        )
+    try:
+        stored_key(name)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"document name: {error}", error.kind) from error
+    return name
+
+
+def distinct(keys: Sequence[str], vectors: Sequence[Vector]) -> dict[StoredKey, Vector]:
+    """Keys with their vectors in order; a key may come twice only with the same bits."""
+    found: dict[StoredKey, Vector] = {}
+    for text, vector in zip(keys, vectors, strict=True):
+        key = stored_key(text)
+        if key in found and not same_bits(found[key], vector):
+            raise InvalidInputError(
+                f"key {text!r} comes twice with different vectors", ErrorKind.DUPLICATE_KEY
+            )
+        found.setdefault(key, vector)
+    return found

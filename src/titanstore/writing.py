@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from titanstore.changes import Changes, Outcome, checked_document, distinct
+from titanstore.changes import Changes, Outcome
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig
 from titanstore.keys import StoredKey, stored_key
-from titanstore.vectors import checked_vectors
+from titanstore.vectors import checked_document, checked_vectors, distinct
 
 
 class WritableStore(ABC):

@@ -39,6 +39,7 @@ _SAMPLE = 32  # values on which scalars are tried before the whole vector is
 _ULPS = np.arange(-4, 5, dtype=np.int32)
 _TOKENS = tuple(range(1, 16, 2))
 _SECOND_NORMS = np.array([1, 1 - 2.0**-24, 1 + 2.0**-23], dtype=np.float32)
+_KEPT = 256  # float32 values: 1 kB
 _BLOCK_ROWS = 32  # some 25 bytes of scratch a value
 
 
@@ -66,6 +67,15 @@ def _shortest(scaled: _Wide, tolerance: float) -> Vector:
     return shortened
 
 
+def _padded(places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The same places, some of them more than once.
+
+    numpy keeps freed arrays below 1 kB, some of every size in bytes that there was. What is worked
+    out at these places has a multiple of 1 kB, and is not kept.
+    """
+    return np.resize(places, -(-places.size // _KEPT) * _KEPT)
+
+
 def find_lattice(vector: Vector) -> tuple[Recipe, Vector] | None:
     """The recipe and the sums that it turns into `vector` bit for bit, or None.
 
@@ -83,12 +93,13 @@ def find_lattice(vector: Vector) -> tuple[Recipe, Vector] | None:
         return None
     wide = used.astype(np.float64)
     for bits in (_PROBE_BITS, _SURE_BITS):  # the pivot gave the scale to 2^-23 only
-        sure = is_on_grid(wide * scale, bits, _TOLERANCE)
-        if not sure.any():
+        sure = np.flatnonzero(is_on_grid(wide * scale, bits, _TOLERANCE))
+        if not sure.size:
             return None
-        sums = _shortest(wide[sure] * scale, _TOLERANCE)
-        scale = float(np.mean(sums / wide[sure]))
-    recipe = _find_recipe(used[sure], sums, scale)
+        some = _padded(sure)
+        sums = _shortest(wide[some] * scale, _TOLERANCE)
+        scale = float(np.mean((sums / wide[some])[: sure.size]))
+    recipe = _find_recipe(used[some], sums, scale)
     if recipe is None:
         return None
     found = _find_sums(magnitudes, scale, recipe)
@@ -133,7 +144,8 @@ def _find_sums(magnitudes: Vector, scale: float, recipe: Recipe) -> Vector | Non
         missing = np.flatnonzero(recipe.served(sums) != magnitudes)
         if not missing.size:
             return sums
-        sums[missing] = _shortest(wide[missing], tolerance)
+        some = _padded(missing)
+        sums[some] = _shortest(wide[some], tolerance)
     return sums if np.array_equal(recipe.served(sums), magnitudes) else None
 
 

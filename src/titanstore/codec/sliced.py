@@ -36,6 +36,7 @@ _STEP_MIN, _STEP_MAX = -126, 121  # outside, values of one step would not be nor
 _EXPONENT_BIAS = 127
 _TOP = _EXPONENT_BIAS - 1  # plus the step: the largest exponent of a value below one step
 _NO_DEPTHS = np.empty(0, np.uint8)
+_KEPT = 256  # words: 1 kB
 _BLOCK_ROWS = 32  # decoded at a time: their scratch stays in the second-level cache
 # by magnitude: the mask of what is left of the 7 mantissa bits in the upper half of a word
 _REST_MASKS = np.array([(1 << (8 - max(1, n.bit_length()))) - 1 for n in range(128)], np.uint8)
@@ -100,13 +101,17 @@ class SlicedCodec:
             return None
         magnitudes = codes ^ (codes >> 7)
         rests = (words >> 16).astype(np.uint8) & _REST_MASKS.take(magnitudes)
-        below = words[magnitudes == 0] >> 23 & 0xFF  # exponents of the values below one step
-        depths = (step + _TOP) - below.astype(np.int32)
-        packed = EXPONENTS.compress(rests.tobytes() + depths.astype(np.uint8).tobytes())
+        depths = words[magnitudes == 0]  # of the values below one step
+        count = depths.size
+        depths >>= 23
+        depths &= 0xFF
+        np.subtract(step + _TOP, depths, out=depths)
+        # the lowest byte of each
+        packed = EXPONENTS.compress(rests.tobytes() + depths.astype("<u4").tobytes()[::4])
         if packed is None:
             return None
         form = _WIDTHS.index(bits) | _RECIPES.index(recipe) << 2
-        head = _HEAD.pack(form, step, scalar, below.size)
+        head = _HEAD.pack(form, step, scalar, count)
         return codes.tobytes() + head + _low_bits(words, bits) + packed
 
     def decode_into(self, bodies: Sequence[Buffer], out: Vector) -> None:
@@ -211,14 +216,23 @@ def _put_small(
     """Give the values below one step, which so far are their rests, exponents and signs."""
     if depths.size != places.size:
         raise CorruptionError("sliced body: its small values do not count up", ErrorKind.BAD_FRAME)
-    if places.size:
-        fields = tops - depths.astype(np.int32)
-        fields <<= 23
-        # of a code that is 0 or -1, the sign is every bit
-        fields |= (codes[places].astype(np.int32) & -(2**31)) | (
-            words[places].view(np.int32) & 0x7F0000
-        )
-        words[places] = fields.view(np.uint32)
+    count = places.size
+    if not count:
+        return
+    # numpy keeps freed arrays below 1 kB, some of every size in bytes that there was: arrays as
+    # long as `places` would add up to half a megabyte, so these are parts of longer ones
+    fields, others = np.empty((2, -(-count // _KEPT) * _KEPT), np.int32)[:, :count]
+    signs = np.empty(-(-count // _KEPT) * 4 * _KEPT, np.int8)[:count]
+    np.subtract(tops, depths, out=fields, dtype=np.int32)
+    fields <<= 23
+    words.view(np.int32).take(places, out=others, mode="clip")
+    others &= 0x7F0000
+    fields |= others
+    codes.take(places, out=signs, mode="clip")
+    # of a code that is 0 or -1, the sign is every bit
+    np.bitwise_and(signs, np.int32(-(2**31)), out=others)
+    fields |= others
+    words.put(places, fields.view(np.uint32), mode="clip")
 
 
 def _add_low_bits(form: int, low: Buffer, words: _Words) -> None:

@@ -140,12 +140,12 @@ class SearchEngine:
             if scope.revivals != revivals:  # what was stale a moment ago may be current again
                 stale, revivals = set(), scope.revivals
             scope.without(stale)
-            scan = FlatScan(self._reader, scope, metric, dimension)
+            scan = FlatScan(self._reader, scope, metric, queries)
             near: list[list[Address]] = []
             if attempt < tries_by_marks:
                 near = self._by_index(queries, k, metric, prefix, scope)
             near = [[at for at in each if at not in stale] for each in near]
-            found = scan.nearest(queries, k, near)
+            found = scan.nearest(k, near)
             gone = self._not_current(found, scan.broken, scope)
             if gone is None:
                 continue

@@ -29,6 +29,7 @@ from titanstore.sums import Wide
 _CELLS_MAX = 500_000  # scores held at a time: 8 bytes each, in some four arrays
 _ROWLESS_AT_ONCE = 256
 _BLOCK_VALUES = 10_240  # decoded at a time: all that is surely near a query of 1 024 dimensions
+_BATCH_BLOCK_VALUES = 24_576  # the same for many queries; with 20 bytes each, within the caches
 
 
 class Found(NamedTuple):
@@ -47,8 +48,9 @@ class _Room:
     page, as they are touched, takes twice as long.
     """
 
-    def __init__(self, dimension: int) -> None:
-        self.rows = max(1, _BLOCK_VALUES // dimension)
+    def __init__(self, dimension: int, queries: int) -> None:
+        values = _BLOCK_VALUES if queries == 1 else _BATCH_BLOCK_VALUES
+        self.rows = max(1, values // dimension)
         values = self.rows * dimension
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
         pages = mmap.mmap(-1, 20 * values, flags=flags)
@@ -60,31 +62,32 @@ class _Room:
 class FlatScan:
     """Scans one scope for queries of one dimension. Made for one search, by one thread."""
 
-    def __init__(self, reader: SegmentReader, scope: Scope, metric: Metric, dimension: int) -> None:
-        self._room = _Room(dimension)
+    def __init__(
+        self, reader: SegmentReader, scope: Scope, metric: Metric, queries: Queries
+    ) -> None:
+        count, dimension = queries.vectors.shape
+        self._queries = queries
+        self._room = _Room(dimension, count)
         self._reader = reader
         self._scope = scope
         self._metric: Metric = metric
         # what rows led to that cannot be read; of no consequence unless they are current
         self.broken: dict[Address, CorruptionError] = {}
 
-    def nearest(
-        self, queries: Queries, k: int, more: Sequence[Sequence[Address]] = ()
-    ) -> list[list[Found]]:
+    def nearest(self, k: int, more: Sequence[Sequence[Address]] = ()) -> list[list[Found]]:
         """The k nearest to each query in order of (distance, key); fewer if there are fewer.
 
         `more` are records that are looked at as well, for each query.
         """
         total = sum(len(mask) for _, mask in self._scope.planes)
         step = max(1, _CELLS_MAX // max(1, total))
+        count = len(self._queries.vectors)
+        if count <= step:
+            return self._nearest(self._queries, k, more)
         found: list[list[Found]] = []
-        for first in range(0, len(queries.vectors), step):
-            part = (
-                queries
-                if step >= len(queries.vectors)
-                else queries.some(slice(first, first + step))
-            )
-            found += self._nearest(part, k, more[first : first + step])
+        for first in range(0, count, step):
+            part = slice(first, first + step)
+            found += self._nearest(self._queries.some(part), k, more[part])
         return found
 
     def _nearest(
@@ -123,6 +126,8 @@ class FlatScan:
         """
         parts = []
         for plane, mask in self._scope.planes:
+            if not mask.size:
+                continue
             bounds = score_rows(plane.rows, queries, self._metric)
             if not mask.all():
                 for each in bounds:
@@ -189,10 +194,12 @@ class FlatScan:
             return list(exact.tolist())
         found: list[float] = []
         for first in range(0, len(pairs), self._room.rows):
-            rows, places = np.transpose(pairs[first : first + self._room.rows])
-            found += distances(
+            part = pairs[first : first + self._room.rows]
+            rows, places = ([pair[side] for pair in part] for side in (0, 1))
+            exact = distances(
                 self._metric, vectors[rows], queries.wide[places], queries.squares[places], room
-            ).tolist()
+            )
+            found += exact.tolist()
         return found
 
     def _decoded(

@@ -166,7 +166,7 @@ class LanceMirror:
                 places[text] = addresses[0]
             elif addresses:
                 try:
-                    matched = match_record(self._reader, key, addresses)
+                    matched = match_record(self._reader.record, key, addresses)
                 except CorruptionError:
                     continue  # moved or gone meanwhile: the scan is done again
                 if matched is not None:

@@ -210,7 +210,7 @@ def _shared(
         key = untagged_key(tagged)
         addresses = view.lookup_many([key.fingerprint()])[0]
         if len(addresses) > 1:
-            matched = match_record(reader, key, addresses)
+            matched = match_record(reader.head, key, addresses)
             addresses = [] if matched is None else [matched[0]]
         for at in addresses:  # one that is alone is the key's: what has owners has a record
             found[at] = not wanted.isdisjoint(owners)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from titanstore.catalog.catalog import Catalog
 from titanstore.catalog.layout import Run
@@ -74,7 +74,7 @@ class ColdTier:
         return records
 
     def _match(self, key: StoredKey, addresses: Sequence[Address]) -> Record | None:
-        found = match_record(self.reader, key, addresses)
+        found = match_record(self.reader.record, key, addresses)
         return None if found is None else found[1]
 
     def document_keys(self, name: str) -> list[StoredKey] | None:
@@ -100,9 +100,11 @@ class ColdTier:
 
 
 def match_record(
-    reader: SegmentReader, key: StoredKey, addresses: Sequence[Address]
+    read: Callable[[Address], Record], key: StoredKey, addresses: Sequence[Address]
 ) -> tuple[Address, Record] | None:
     """The one of these addresses whose record is of `key`, None if none is.
+
+    `read` is a reader's `record` or `head`.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def match_record(
         A record cannot be read, or is of a key with another fingerprint (BAD_CATALOG).
     """
     for address in addresses:
-        record = reader.record(address)
+        record = read(address)
         if record.key == key:
             return address, record
         if record.key.fingerprint() != key.fingerprint():

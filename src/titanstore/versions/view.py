@@ -177,7 +177,7 @@ class VersionView:
         def read(view: PastView, reader: SegmentReader) -> list[Record | None]:
             found = view.lookup_many([key.fingerprint() for key in keys])
             pairs = zip(keys, found, strict=True)
-            matched = [match_record(reader, key, addresses) for key, addresses in pairs]
+            matched = [match_record(reader.record, key, addresses) for key, addresses in pairs]
             return [None if pair is None else pair[1] for pair in matched]
 
         return self._ask(read)

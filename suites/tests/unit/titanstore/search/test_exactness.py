@@ -151,7 +151,6 @@ def test_batches_that_do_not_fit_into_one_turn(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flat, "_CELLS_MAX", 1000)
-    monkeypatch.setattr(flat, "_PACKED_BYTES_MAX", 0)
     rows = gaussians(rng, 150, 16)
     vectors = {f"{place:03d}": row for place, row in enumerate(rows)}
     with EmbeddingStore.open(tmp_path, small_segments(PLAIN, 2000)) as store:
