@@ -1,4 +1,4 @@
-"""What keeping a Lance table costs: first sync, later syncs, tags, restoring, reading all rows.
+"""What keeping a Lance table costs: first sync, later syncs, reading all rows.
 
     python suites/bench/lance_upkeep.py FOLDER --rows 100000
 
@@ -112,12 +112,9 @@ def main() -> None:
 
     timed("first sync, all rows", lambda: table.sync(rows_of(vectors, range(given.rows), 1), [], 1))
     ask(table, vectors, queries, given.rounds)
-    timed("tag", lambda: table.tag(1))
     for count in CHANGED:
         for _ in range(2):
             timed(f"sync of {count} rows", partial(changed, count))
-    timed("restore", lambda: table.restore(1, version + 1))
-    timed("untag", lambda: table.untag(1))
     timed("sync of 2000 deletes", lambda: table.sync([], [f"{n:032x}" for n in range(2_000)], 99))
     timed("all rows read and verified", lambda: sum(1 for _ in table.rows()))
     table.close()

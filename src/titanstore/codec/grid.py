@@ -103,8 +103,9 @@ def find_scalar(vector: Vector, bits: GridBits) -> tuple[Recipe, np.float32, Vec
         return None
     integers = np.arange(2 ** (bits - 1), 2**bits, dtype=np.float64)
     scales = integers / float(peak)
-    passing = is_on_grid(probes[:, None] * scales[None, :], bits).all(axis=0)
-    for scale in scales[passing]:
+    for probe in probes:  # one after the other: few scales are left after the first
+        scales = scales[is_on_grid(probe * scales, bits)]
+    for scale in scales:
         scaled = vector.astype(np.float64) * scale
         if not is_on_grid(scaled, bits).all():
             continue

@@ -37,7 +37,7 @@ _EXPONENT_BIAS = 127
 _TOP = _EXPONENT_BIAS - 1  # plus the step: the largest exponent of a value below one step
 _NO_DEPTHS = np.empty(0, np.uint8)
 _KEPT = 256  # words: 1 kB
-_BLOCK_ROWS = 32  # decoded at a time: their scratch stays in the second-level cache
+_BLOCK_ROWS = 16  # decoded at a time: at 32 the scratch leaves the second-level cache
 # by magnitude: the mask of what is left of the 7 mantissa bits in the upper half of a word
 _REST_MASKS = np.array([(1 << (8 - max(1, n.bit_length()))) - 1 for n in range(128)], np.uint8)
 

@@ -29,7 +29,7 @@ from titanstore.sums import Wide
 _CELLS_MAX = 500_000  # scores held at a time: 8 bytes each, in some four arrays
 _ROWLESS_AT_ONCE = 256
 _BLOCK_VALUES = 10_240  # decoded at a time: all that is surely near a query of 1 024 dimensions
-_BATCH_BLOCK_VALUES = 24_576  # the same for many queries; with 20 bytes each, within the caches
+_BATCH_BLOCK_VALUES = 16_384  # the same for many queries; with 20 bytes each, within the caches
 
 
 class Found(NamedTuple):

@@ -142,11 +142,6 @@ class LanceTable:
         """All that the store wrote up to this is in; what came later the caller searches."""
         return self._state.content.watermark
 
-    @property
-    def tags(self) -> frozenset[int]:
-        """Numbers of the store's versions that `restore` can bring back."""
-        return frozenset(self._state.tags)
-
     def serves(self, metric: str) -> bool:
         """Can candidates by this metric come from here? Not without an index.
 
@@ -326,54 +321,6 @@ class LanceTable:
         state = keep_state(self._folder, state, since_ns, durable=self._settings.durable)
         self._checked |= state.files.keys()  # sealed from what is there
         self._show(state)
-
-    def tag(self, number: int) -> None:
-        """Keep the table as it is for a version of the store, until `untag`. Some milliseconds.
-
-        A number that is tagged already is given the present content.
-        """
-        with self._lock:
-            table = self._writable()
-            since_ns = file_time_ns()
-            content = self._settled(table)
-            self._loop.run(lambda: commits.pin(table, number, content.version))
-            self._keep(self._state.with_content(content).with_tag(number, content), since_ns)
-
-    def untag(self, number: int) -> None:
-        """Let the files of a tagged version go at the next sync; an unknown number is no error."""
-        with self._lock:
-            table = self._writable()
-            if number in self._state.tags:
-                self._keep(self._state.with_tag(number, None), file_time_ns())
-                self._loop.run(lambda: commits.unpin_others(table, set(self._state.tags)))
-
-    def restore(self, number: int, watermark: int) -> None:
-        """Make the content that was tagged the present one; after the store's own rollback.
-
-        Parameters
-        ----------
-        watermark
-            The store's sequence number as of which the store's content is the tagged one again.
-
-        Raises
-        ------
-        LanceUnavailableError
-            The number is not tagged: bring the changes over with `sync` instead.
-
-        Notes
-        -----
-        Copies nothing. A crash on the way leaves the earlier content with its own watermark.
-        """
-        with self._lock:
-            table = self._writable()
-            content = self._state.tags.get(number)
-            if content is None:
-                raise LanceUnavailableError(f"version {number} of the store is not tagged")
-            since_ns = file_time_ns()
-            wanted = content.version
-            version = self._loop.run(lambda: commits.go_back(table, wanted))
-            content = replace(content, version=version, watermark=watermark)
-            self._keep(self._state.with_content(content), since_ns)
 
     def drop(self) -> None:
         """Empty the table's folder and close it. Readers get LanceUnavailableError."""

@@ -55,13 +55,6 @@ async def settle(table: Any, version: int) -> int:
     return latest
 
 
-async def go_back(table: Any, version: int) -> int:
-    """Make an earlier version's content the latest; the new version's number. Copies nothing."""
-    await table.checkout_latest()
-    await table.restore(version)
-    return int(await table.version())
-
-
 async def upsert(table: Any, rows: Any) -> None:
     """One commit of rows with distinct keys; those that are there are replaced."""
     if not await table.count_rows():
@@ -153,7 +146,7 @@ async def _described(table: Any, content: Content) -> Content:
 
 
 async def prune(table: Any, history_s: float) -> None:
-    """Remove files of versions older than this that no branch pins. The latest stays."""
+    """Remove files of versions older than this. The latest stays."""
     oldest = timedelta(seconds=max(history_s, 0.001))
     await _retried(lambda: table.optimize(cleanup_older_than=oldest))
 
@@ -167,28 +160,6 @@ async def _retried(work: Any) -> None:
             if _CONFLICT not in str(error) or attempt + 1 == _TRIES:
                 raise
             await asyncio.sleep(0.05 * 2**attempt)
-
-
-# -- branches: they pin a version against pruning, which a tag of LanceDB makes impossible ------
-
-
-def _branch(number: int) -> str:
-    return f"store-{number}"
-
-
-async def pin(table: Any, number: int, version: int) -> None:
-    """Keep a version of the table for a version of the store; once more is harmless."""
-    if _branch(number) in await table.branches.list():
-        await table.branches.delete(_branch(number))
-    await table.branches.create(_branch(number), from_version=version)
-
-
-async def unpin_others(table: Any, wanted: set[int]) -> None:
-    """Let every pinned version go but these."""
-    kept = {_branch(number) for number in wanted}
-    for name in await table.branches.list():
-        if name not in kept:
-            await table.branches.delete(name)
 
 
 # -- asking -----------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def check_files(folder: Path, seals: Mapping[str, Seal], checked: set[str]) -> N
 def _names(folder: Path) -> Iterator[str]:
     for parent, _, names in os.walk(folder):
         for name in names:
-            if not name.endswith(".json"):  # hints and names of branches: replaced in place
+            if not name.endswith(".json"):  # hints: replaced in place
                 yield str(Path(parent, name).relative_to(folder))
 
 

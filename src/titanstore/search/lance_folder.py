@@ -49,9 +49,7 @@ def open_state(
 
     async def writer() -> tuple[Any, int]:
         table = await loop.connection.open_table(state.table)
-        version = await commits.settle(table, state.content.version)
-        await commits.unpin_others(table, set(state.tags))
-        return table, version
+        return table, await commits.settle(table, state.content.version)
 
     since_ns = file_time_ns()
     table, version = loop.run(writer, _OPENING_S)

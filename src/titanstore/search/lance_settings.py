@@ -45,7 +45,7 @@ class LanceSettings:
     values
         Type of the search vectors; the exact vectors are in the frames.
     history_s
-        How long a version of the table that nobody tagged stays after the next one.
+        How long a version of the table stays after the next one.
     partitions
         None: the square root of the number of rows, 1 for few.
     nprobes

@@ -20,7 +20,7 @@ from titanstore.search.lance_files import Seal, Seals
 from titanstore.search.lance_schema import Norms
 
 STATE_FILE = "STATE"
-_FORMAT = 1
+_FORMAT = 2
 NO_NORMS = Norms()
 
 
@@ -56,28 +56,20 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The table's folder, its present content, that of each tagged version of the store, its files.
+    """The table's folder, its present content, its files.
 
-    Every file that one of these contents needs has a seal.
+    Every file that the content needs has a seal.
     """
 
     table: str
     dimension: int
     values: str
     content: Content
-    tags: dict[int, Content] = field(default_factory=dict)
     files: Seals = field(default_factory=dict)
 
     def with_content(self, content: Content) -> State:
         """The same table with another content."""
         return replace(self, content=content)
-
-    def with_tag(self, number: int, content: Content | None) -> State:
-        """The same table with a tag set, or, with None, taken away."""
-        tags = {tag: held for tag, held in self.tags.items() if tag != number}
-        if content is not None:
-            tags[number] = content
-        return replace(self, tags=tags)
 
 
 def read_state(folder: Path) -> State:
@@ -94,9 +86,8 @@ def read_state(folder: Path) -> State:
         raw = json.loads(body)
         if int(checksum) != crc32c(body) or raw.pop("format") != _FORMAT:
             raise LanceUnavailableError(f"{STATE_FILE} is damaged, or of another release")
-        tags = {int(number): _content(held) for number, held in raw.pop("tags").items()}
         files = {name: Seal(*seal) for name, seal in raw.pop("files").items()}
-        return State(content=_content(raw.pop("content")), tags=tags, files=files, **raw)
+        return State(content=_content(raw.pop("content")), files=files, **raw)
     except FileNotFoundError as error:
         raise LanceUnavailableError("there is no table yet") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -109,8 +109,12 @@ def _block_of_rows(vectors: Sequence[Vector], frames: Sequence[Buffer]) -> list[
         codes[place] = _codes_of(vectors[place], frames[place])
     middles: Wide = codes + np.float64(0.5)
     scales = _best_scales(wide, middles)
-    errors = _errors(wide, middles, scales)
-    squares = exact_sums(wide * wide).tolist()
+    rests = middles  # in its place, as all scratch here: a block of the heap is not given back
+    rests *= scales[:, None]  # exact: 24 and 9 bits
+    np.subtract(wide, rests, out=rests)
+    errors = np.sqrt(np.vecdot(rests, rests)) * _ERROR_SLACK  # upper bounds
+    wide *= wide
+    squares = exact_sums(wide, rests).tolist()
     return [
         PlaneRow(code.tobytes(), float(scale), _rounded_up(error), square)
         if finite
@@ -130,22 +134,12 @@ def _codes_of(vector: Vector, frame: Buffer) -> Codes:
 
 def _best_scales(wide: Wide, middles: Wide) -> NDArray[np.float32]:
     """The scales that fit best, rather than the steps: they serve scaled grids as well."""
-    products = np.einsum("ij,ij->i", wide, middles)
+    products = np.vecdot(wide, middles)
     with np.errstate(over="ignore", under="ignore"):
-        quotients = products / np.einsum("ij,ij->i", middles, middles)
+        quotients = products / np.vecdot(middles, middles)
         scales: NDArray[np.float32] = quotients.astype(np.float32)
     scales[~np.isfinite(scales)] = 0
     return scales
-
-
-def _errors(wide: Wide, middles: Wide, scales: NDArray[np.float32]) -> Wide:
-    """Upper bounds of |x - middles * scale|, row by row.
-
-    A product of a scale and a middle is exact: 24 and 9 bits.
-    """
-    rests = wide - middles * scales[:, None].astype(np.float64)
-    errors: Wide = np.sqrt(np.einsum("ij,ij->i", rests, rests)) * _ERROR_SLACK
-    return errors
 
 
 def is_row_of(row: PlaneRow, vector: Vector) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,12 @@ def rows_of(vectors: NDArray[np.float32]) -> list[LanceRow]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """A table with an index, deletions, several versions and a tag."""
+    """A table with an index, deletions, and an earlier version beside the present one."""
     folder = tmp_path_factory.mktemp("whole") / "table"
     vectors = bfloat16(np.random.default_rng(8), COUNT, DIMENSION)
     with LanceTable.create(folder, DIMENSION, SETTINGS) as table:
         table.sync(rows_of(-vectors), [], 1)
-        table.tag(1)
+    with LanceTable.open(folder, DIMENSION, replace(SETTINGS, history_s=3_600)) as table:
         table.sync([row for row in rows_of(vectors) if row.key != "key 7"], ["key 7"], 2)
         table.sync([], ["key 8"], 3)
     return folder, vectors
@@ -140,6 +141,7 @@ def test_a_missing_table_or_state_is_unavailable(copy: Path) -> None:
 def test_an_older_version_in_place_of_the_newest_is_noticed(copy: Path) -> None:
     """LanceDB opens what is there: without its newest manifests that is an earlier table."""
     manifests = sorted(next(copy.glob("vectors-*/_versions")).glob("*.manifest"))
+    assert len(manifests) > 1
     for path in manifests[:-1]:  # names count down: the last is the oldest
         path.unlink()
     for read_only in (True, False):

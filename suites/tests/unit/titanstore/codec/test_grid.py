@@ -116,7 +116,9 @@ def test_ordinary_vectors_are_refused_by_the_probes_alone(
     asked = watch_grid_tests(monkeypatch)
     vector = np.random.default_rng(seed).standard_normal(1024).astype(np.float32)
     assert find_scalar(vector, 8) is None
-    assert asked == [(6, 128)]
+    assert asked[0] == (128,)  # all scales, by one probe
+    assert len(asked) == 6
+    assert sum(count for (count,) in asked) < 128 + 32
 
 
 @pytest.mark.parametrize("recipe", [Recipe.DIVIDE, Recipe.RECIPROCAL])

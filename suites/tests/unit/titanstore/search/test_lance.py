@@ -240,34 +240,6 @@ def test_rows_out_of_order_are_not_cut_short(
         assert table.sync(rows, [], 100, seconds_max=0.0).is_complete
 
 
-def test_tagged_versions_outlive_pruning_and_come_back(
-    table: LanceTable, vectors: Vectors, rng: np.random.Generator
-) -> None:
-    table.tag(7)
-    wanted = content_of(table)
-    for turn in range(6):
-        table.sync(rows_of(gaussians(rng, COUNT, DIMENSION), "key", 1_000 * turn), [], 2_000 + turn)
-    assert content_of(table) != wanted
-    table.restore(7, 9_000)
-    assert content_of(table) == wanted
-    assert table.watermark == 9_000
-    assert nearest(table, vectors[7]) == "key 7"
-    table.sync([LanceRow("new", vectors[0], 9_001)], ["key 1"], 9_001)
-    assert content_of(table).keys() == wanted.keys() - {"key 1"} | {"new"}
-    table.restore(7, 9_002)
-    assert content_of(table) == wanted
-
-
-def test_an_unknown_tag_is_refused_and_an_untagged_one_forgotten(table: LanceTable) -> None:
-    table.tag(3)
-    assert table.tags == {3}
-    table.untag(3)
-    table.untag(4)
-    for number in (3, 4):
-        with pytest.raises(LanceUnavailableError, match="not tagged"):
-            table.restore(number, 5)
-
-
 def test_files_do_not_grow_for_ever(
     table: LanceTable, tmp_path: Path, rng: np.random.Generator
 ) -> None:
@@ -275,9 +247,6 @@ def test_files_do_not_grow_for_ever(
         for turn in range(4):
             vectors = gaussians(rng, COUNT, DIMENSION)
             table.sync(rows_of(vectors, "key", 1_000 + turn), [], 2_000 + turn)
-            table.tag(turn)
-            table.untag(turn - 1)
-        table.untag(3)
         table.sync([], ["key 0"], 3_000)
         return bytes_below(tmp_path), sum(1 for _ in tmp_path.rglob("*"))
 
@@ -354,11 +323,10 @@ def test_a_failing_source_leaves_the_table_as_it_was(
     with pytest.raises(OSError, match="segment"):
         table.sync(failing(), ["key 200"], 500)
     assert content_of(table) == wanted
-    table.tag(1)  # of the state, not of what was committed halfway
+    assert latest_version(table) > table.content.version, "nothing was committed halfway"
     table.sync([], [], 501)
     assert content_of(table) == wanted
-    table.restore(1, 502)
-    assert content_of(table) == wanted
+    assert latest_version(table) == table.content.version
 
 
 def test_readers_follow_the_writer(table: LanceTable, tmp_path: Path, vectors: Vectors) -> None:

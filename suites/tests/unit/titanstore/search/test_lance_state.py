@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from crc32c import crc32c
 
 from titanstore.search.lance_errors import LanceUnavailableError
 from titanstore.search.lance_files import Seal
@@ -35,11 +37,19 @@ STATE = State(
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_state_comes_back(tmp_path: Path, *, durable: bool) -> None:
-    empty = Content(version=1, watermark=0, rows=0, digest=0)
-    state = STATE.with_tag(4, CONTENT).with_tag(5, empty).with_tag(4, None).with_tag(6, CONTENT)
-    write_state(tmp_path, state, durable=durable)
-    assert read_state(tmp_path) == state
-    assert set(state.tags) == {5, 6}
+    for content in (CONTENT, Content(version=1, watermark=0, rows=0, digest=0)):
+        state = STATE.with_content(content)
+        write_state(tmp_path, state, durable=durable)
+        assert read_state(tmp_path) == state
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    write_state(tmp_path, STATE, durable=False)
+    body, _, _ = (tmp_path / STATE_FILE).read_bytes().partition(b"\n")
+    other = json.dumps(json.loads(body) | {"format": 1}).encode()
+    (tmp_path / STATE_FILE).write_bytes(other + b"\n" + str(crc32c(other)).encode())
+    with pytest.raises(LanceUnavailableError, match="of another release"):
+        read_state(tmp_path)
 
 
 def test_none_is_told_from_damaged(tmp_path: Path) -> None:
@@ -49,7 +59,7 @@ def test_none_is_told_from_damaged(tmp_path: Path) -> None:
 
 
 def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
-    write_state(tmp_path, STATE.with_tag(1, CONTENT), durable=False)
+    write_state(tmp_path, STATE, durable=False)
     path = tmp_path / STATE_FILE
     whole = path.read_bytes()
     for place in range(len(whole)):
