@@ -11,6 +11,7 @@ from titanstore.config import StoreConfig
 from titanstore.errors import CorruptionError, ErrorKind, InvalidInputError, NotFoundError
 from titanstore.search.lance import LanceSettings, LanceTable, LanceUnavailableError
 from titanstore.search.lance_rebuild import rebuild_store_from_lance
+from titanstore.search.mirror import ROLLED_BACK
 from titanstore.segments.disk import storage_error, sync_folder
 from titanstore.store import EmbeddingStore
 
@@ -46,7 +47,8 @@ def rebuild_from_lance(
     Raises
     ------
     InvalidInputError
-        NOT_A_STORE: `path` exists, or what an earlier rebuild left unfinished.
+        NOT_A_STORE: `path` exists, or what an earlier rebuild left unfinished; or a rollback came
+        after the last `maintain`, so that the tables hold what was before it.
     NotFoundError
         NO_STORE: there is no table in `lance_folder`.
     CorruptionError
@@ -65,6 +67,12 @@ def rebuild_from_lance(
     names = sorted(each.name for each in source.glob("*") if each.name.isdigit())
     if not names:
         raise NotFoundError(f"no Lance table in {source}", ErrorKind.NO_STORE)
+    if (source / ROLLED_BACK).exists():
+        raise InvalidInputError(
+            f"{source} holds what was before the last rollback; to have that, "
+            f"remove {source / ROLLED_BACK}",
+            ErrorKind.NOT_A_STORE,
+        )
     count = 0
     try:
         with EmbeddingStore.open(unfinished, config) as store:

@@ -16,6 +16,7 @@ from titanstore.config import StoreConfig
 from titanstore.errors import StoreError
 from titanstore.folder import StoreFolder
 from titanstore.metrics import Counters
+from titanstore.search.engine import SearchEngine
 from titanstore.search.mirror import LanceMirror, note_trouble
 from titanstore.segments.layout import NO_ROW, SEGMENT_VERSION, Address
 from titanstore.segments.planes import PlaneWriter, RowAddress
@@ -45,6 +46,7 @@ class Rooms:
     ) -> None:
         self._folder = folder
         self._config = config
+        self._counters = counters
         durable = config.durability == "full"
         self.catalog = Catalog(folder.catalog, read_only=read_only, durable=durable)
         try:
@@ -65,6 +67,12 @@ class Rooms:
         )
         cold = ColdTier(self.catalog, self.reader, counters, self.bloom)
         self.cascade = Cascade(config, cold, counters)
+
+    def search_engine(self, generation: Callable[[], int]) -> SearchEngine:
+        """What searches here; `generation` as SearchEngine has it."""
+        return SearchEngine(
+            self._config, self.catalog, self.reader, self._counters, self.mirror, generation
+        )
 
     def _prepare_writing(self, durable: bool) -> None:
         folder, config = self._folder, self._config

@@ -71,7 +71,6 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         self._generation = Generation(folder.generation, read_only=lock is None)
         self._cells = self._generation.cells
         self._seen = self._cells[0]
-        self._search_engine: SearchEngine | None = None
         # by a weak reference: a cycle would keep the files of an open that fails until a collection
         self.aio = AsyncStore(weakref.proxy(self))
         self._assemble()
@@ -132,7 +131,7 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         self._rooms = Rooms(
             self._folder, self._config, self._counters, read_only=self._is_read_only
         )
-        self._search_engine = None
+        self._search_engine: SearchEngine | None = None
         self._catalog = self._rooms.catalog
         self._reader = self._rooms.reader
         self._cascade = self._rooms.cascade
@@ -308,14 +307,7 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         self._ready()
         if self._search_engine is None:
             cells = self._cells
-            self._search_engine = SearchEngine(
-                self._config,
-                self._catalog,
-                self._reader,
-                self._counters,
-                self._rooms.mirror,
-                lambda: cells[0],
-            )
+            self._search_engine = self._rooms.search_engine(lambda: cells[0])
         return self._search_engine
 
     # -- versions --------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from titanstore.segments.planes import plane_ids
 from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.cold import match_record
 
-_ROLLED_BACK = "ROLLED-BACK"
+ROLLED_BACK = "ROLLED-BACK"
 # Share of rows that may be fresh, or of keys that are gone, before a sync pays: scanning them costs
 # less than what LanceDB copies for a handful (reports/decisions/0007)
 _SLACK_ROWS = 0.02
@@ -94,7 +94,7 @@ class LanceMirror:
         None where the table cannot answer: the caller scans everything, and counts it.
         """
         try:
-            if (self._folder / _ROLLED_BACK).exists():
+            if (self._folder / ROLLED_BACK).exists():
                 raise LanceUnavailableError("a rollback came after it; maintain() mends that")
             table = self._table(queries.shape[1])
             if not table.serves(metric):
@@ -179,7 +179,7 @@ class LanceMirror:
         """Keep everybody off the tables until the next `sync`; before a rollback is committed."""
         if not self._folder.is_dir():
             return
-        path = self._folder / _ROLLED_BACK
+        path = self._folder / ROLLED_BACK
         try:
             path.write_text(json.dumps({"process": os.getpid()}))
             if self._config.durability == "full":
@@ -198,7 +198,7 @@ class LanceMirror:
             vectors = view.entry_count()
         if not self.is_wanted(vectors) and not self._folder.is_dir():
             return 0
-        mark = self._folder / _ROLLED_BACK
+        mark = self._folder / ROLLED_BACK
         is_behind = mark.exists()
         written = 0
         dimensions = {width for _, width in plane_ids(self._reader.folder)}

@@ -302,6 +302,20 @@ def test_rebuilt_store_has_every_bit(tmp_path: Path) -> None:
         assert store.check().is_clean
 
 
+def test_rebuild_refuses_what_was_before_a_rollback(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with filled(path) as store:
+        before = store.snapshot()
+        store.put(KEYS[0], VECTORS[1])
+        store.maintain()
+        store.rollback(before.number)
+    with pytest.raises(InvalidInputError, match="before the last rollback") as refused:
+        rebuild_from_lance(tmp_path / "t", path / "lance")
+    assert refused.value.kind is ErrorKind.NOT_A_STORE
+    (path / "lance" / "ROLLED-BACK").unlink()  # as the message says
+    assert rebuild_from_lance(tmp_path / "t", path / "lance") == COUNT
+
+
 def test_rebuild_refuses(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with filled(path) as store:
