@@ -107,11 +107,14 @@ class Changes:
         if document is not None:
             number, content = self._document(view, document, is_wanted=bool(vectors))
         members = {key: Placed(at, record.end) for key, (record, at) in content.items()}
-        # a document leads to the current records of its keys: those need not be looked up
-        entries = [
-            _Entry(key, vector, *(content.get(key) or self._current(view, key)))
-            for key, vector in vectors.items()
-        ]
+        # A document leads to the current records of its keys: those need not be looked up. But
+        # lengths of records without a row have no checksum, so that a damaged one may mislead.
+        entries = []
+        for key, vector in vectors.items():
+            record, at = content.get(key) or (None, None)
+            if record is None or record.row == NO_ROW:
+                record, at = self._current(view, key)
+            entries.append(_Entry(key, vector, record, at))
         to_write = self._not_in_place(entries, number, may_be_hot=replace)
         if self._announce is not None:
             self._announce([entry.key.fingerprint() for entry in to_write if entry.current is None])
@@ -154,7 +157,8 @@ class Changes:
         """Those not stored yet with the same bits and where their document can find them.
 
         Mostly a row is hot, since who saves a document has read it: that spares its decoding. But
-        a put mends what is damaged on the disk, so it looks there (`may_be_hot` False).
+        a put mends a frame whose body is damaged on the disk, so it looks there (`may_be_hot`
+        False).
         """
         is_in_place: dict[StoredKey, bool] = {}
         to_compare = []
@@ -255,7 +259,7 @@ class Changes:
             if current is None:
                 continue
             owners = documents_of(view, key, current)
-            if number not in owners:
+            if number not in owners and (owners or key not in placed):  # else the record names it
                 view.set_owners(key.tagged, owners | {number})
         if number:
             view.set_document(number, name, runs_of(content.values()))
@@ -269,7 +273,10 @@ class Changes:
             record, at = self._current(view, key)
             if record is None or at is None:
                 continue
-            left = documents_of(view, key, record) - {number}
+            owners = documents_of(view, key, record)
+            if number not in owners:
+                continue  # damage of the document's entry led here
+            left = owners - {number}
             if left:
                 view.set_owners(key.tagged, left)
                 continue

@@ -8,12 +8,14 @@ import numpy as np
 
 from titanstore.codec.base import Vector
 from titanstore.codec.choose import decode_frame, decode_frames
-from titanstore.errors import CorruptionError
+from titanstore.errors import CorruptionError, NewerFormatError
 from titanstore.segments.layout import Address, Record
 from titanstore.segments.reader import SegmentReader
 from titanstore.vectors import same_bits
 
 _BLOCK_VALUES = 10_240  # decoded at a time: 40 kB
+# a store of a later release is not opened, so a single frame that claims to be of one is damaged
+_UNREADABLE = (CorruptionError, NewerFormatError)
 
 
 def are_unchanged(
@@ -51,7 +53,7 @@ def _block(
             decode_frames(
                 [record.frame for record in records], decoded, [each.header for each in records]
             )
-        except CorruptionError:
+        except _UNREADABLE:
             pass  # one of them; which one, each tells for itself
         else:
             return [same_bits(*pair) for pair in zip(decoded, vectors, strict=True)]
@@ -63,5 +65,5 @@ def _block(
 def _is_unchanged(reader: SegmentReader, record: Record, at: Address, vector: Vector) -> bool:
     try:
         return same_bits(decode_frame(reader.whole(at.segment, record).frame), vector)
-    except CorruptionError:
+    except _UNREADABLE:
         return False

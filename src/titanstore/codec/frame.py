@@ -18,6 +18,7 @@ FRAME_VERSION = 1
 _HEADER = struct.Struct("<BHHI")
 _COVERED = struct.Struct("<BHH")
 HEADER_BYTES = _HEADER.size
+FIELDS_BYTES = _COVERED.size  # of the header before its checksum
 DIMENSION_MAX = 16_383  # the raw body of a longer vector would not fit the 16-bit length
 _CODEC_MASK = 0x0F
 SLICED_CODEC_ID = 10  # its body begins with one code a value, which a segment keeps in a plane

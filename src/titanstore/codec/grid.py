@@ -89,7 +89,8 @@ def find_scalar(vector: Vector, bits: GridBits) -> tuple[Recipe, np.float32, Vec
     -----
     None for vectors of 40 or fewer values other than zero: they cannot tell a scale.
     n is scaled by a power of two into [1, 2) times the largest value's own scale, which changes no
-    bit of the result. Cost: 2^(bits-1) * 6 evaluations to refuse, about 0.1 ms to accept.
+    bit of the result. Cost: a few more than 2^(bits-1) evaluations to refuse, about 0.1 ms to
+    accept.
     """
     magnitudes = np.abs(vector)
     peak = magnitudes.max()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from titanstore.catalog.catalog import Catalog
 from titanstore.codec.frame import DIMENSION_MAX
 from titanstore.config import StoreConfig
-from titanstore.errors import CorruptionError, ErrorKind, InvalidInputError
+from titanstore.errors import CorruptionError, ErrorKind, InvalidInputError, StoreError
 from titanstore.keys import stored_key
 from titanstore.metrics import Counters
 from titanstore.search.distance import Metric
@@ -200,7 +200,7 @@ class SearchEngine:
     def _not_current(
         self,
         found: Sequence[Sequence[Found]],
-        broken: dict[Address, CorruptionError],
+        broken: dict[Address, StoreError],
         scope: Scope,
     ) -> set[Address] | None:
         """Addresses among the results that the catalog does not lead to; None: look again."""

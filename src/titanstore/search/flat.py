@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from titanstore.codec.choose import decode_frames, decode_parsed
-from titanstore.errors import CorruptionError
+from titanstore.errors import CorruptionError, NewerFormatError, StoreError
 from titanstore.search.distance import Metric, distances
 from titanstore.search.quantise import Queries, Rows, intervals
 from titanstore.search.scope import Scope
@@ -26,7 +26,10 @@ from titanstore.segments.layout import Address, Record
 from titanstore.segments.reader import SegmentReader
 from titanstore.sums import Wide
 
-_CELLS_MAX = 500_000  # scores held at a time: 8 bytes each, in some four arrays
+_CELLS_MAX = 250_000  # scores held at a time: some 60 bytes each, in several arrays
+_FOUND_CELLS = 4  # a result that is held takes as much as these
+# a store of a later release is not opened, so a single frame that claims to be of one is damaged
+_UNREADABLE = (CorruptionError, NewerFormatError)
 _ROWLESS_AT_ONCE = 256
 _BLOCK_VALUES = 10_240  # decoded at a time: all that is surely near a query of 1 024 dimensions
 _BATCH_BLOCK_VALUES = 16_384  # the same for many queries; with 20 bytes each, within the caches
@@ -65,30 +68,31 @@ class FlatScan:
     def __init__(
         self, reader: SegmentReader, scope: Scope, metric: Metric, queries: Queries
     ) -> None:
-        count, dimension = queries.vectors.shape
         self._queries = queries
-        self._room = _Room(dimension, count)
         self._reader = reader
         self._scope = scope
         self._metric: Metric = metric
         # what rows led to that cannot be read; of no consequence unless they are current
-        self.broken: dict[Address, CorruptionError] = {}
+        self.broken: dict[Address, StoreError] = {}
 
     def nearest(self, k: int, more: Sequence[Sequence[Address]] = ()) -> list[list[Found]]:
         """The k nearest to each query in order of (distance, key); fewer if there are fewer.
 
         `more` are records that are looked at as well, for each query.
         """
+        count, dimension = self._queries.vectors.shape
         total = sum(len(mask) for _, mask in self._scope.planes)
+        total += _FOUND_CELLS * min(len(self._scope.rowless), _ROWLESS_AT_ONCE)
         step = max(1, _CELLS_MAX // max(1, total))
-        count = len(self._queries.vectors)
-        if count <= step:
-            return self._nearest(self._queries, k, more)
-        found: list[list[Found]] = []
-        for first in range(0, count, step):
-            part = slice(first, first + step)
-            found += self._nearest(self._queries.some(part), k, more[part])
-        return found
+        self._room = _Room(dimension, count)
+        try:
+            if count <= step:
+                return self._nearest(self._queries, k, more)
+            slices = [slice(first, first + step) for first in range(0, count, step)]
+            turns = (self._nearest(self._queries.some(part), k, more[part]) for part in slices)
+            return [found for turn in turns for found in turn]
+        finally:
+            del self._room  # an error in `broken`, once raised, holds this object for a while
 
     def _nearest(
         self, queries: Queries, k: int, more: Sequence[Sequence[Address]]
@@ -211,7 +215,7 @@ class FlatScan:
         for at in addresses:
             try:
                 record = self._reader.record(at)
-            except CorruptionError as error:
+            except _UNREADABLE as error:
                 self.broken[at] = error
                 continue
             if record.header.dimension == room.shape[1]:
@@ -223,7 +227,7 @@ class FlatScan:
                 vectors,
                 [record.header for _, record in records],
             )
-        except CorruptionError:
+        except _UNREADABLE:
             is_good = [self._decode_one(row, *each) for row, each in enumerate(records)]
         else:
             is_good = np.logical_and.reduce(np.isfinite(vectors), axis=1).tolist()
@@ -237,8 +241,8 @@ class FlatScan:
         vector = self._room.vectors[row]
         try:
             decode_parsed(record.frame, record.header, vector)
-        except CorruptionError as error:
-            self.broken[at] = CorruptionError(f"key {record.key.text!r}: {error}", error.kind)
+        except _UNREADABLE as error:
+            self.broken[at] = type(error)(f"key {record.key.text!r}: {error}", error.kind)
             return False
         return bool(np.isfinite(vector).all())
 

@@ -13,8 +13,8 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
+from titanstore.codec.frame import FIELDS_BYTES, SLICED_CODEC_ID, FrameHeader, parse_header
 from titanstore.codec.frame import HEADER_BYTES as FRAME_HEADER_BYTES
-from titanstore.codec.frame import SLICED_CODEC_ID, FrameHeader, parse_header
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 from titanstore.keys import StoredKey
 
@@ -102,14 +102,15 @@ def build_record(key: StoredKey, document: int, frame: bytes, row: int = NO_ROW)
     A sliced frame with a row is given whole; its codes are left out.
     """
     kind = _KIND_DIGEST if key.is_digest else _KIND_TEXT
-    named = _key_bytes(key)
+    named = covered = _key_bytes(key)
     if row != NO_ROW:
         kind += _WITH_ROW
         named += row.to_bytes(_ROW_BYTES, "little")
+        covered = named + frame[:FIELDS_BYTES]
         header = parse_header(frame)
         if header.codec_id == SLICED_CODEC_ID:
             frame = frame[:FRAME_HEADER_BYTES] + frame[FRAME_HEADER_BYTES + header.dimension :]
-    check = crc32c(named, crc32c(bytes([kind]) + document.to_bytes(4, "little"))) & 0xFFFF
+    check = crc32c(covered, crc32c(bytes([kind]) + document.to_bytes(4, "little"))) & 0xFFFF
     return _RECORD.pack(kind, document, check) + named + frame
 
 
@@ -150,11 +151,15 @@ def parse_record(view: memoryview, offset: int, end: int) -> Record:
         raise CorruptionError(f"record at {offset}: kind {kind}", ErrorKind.BAD_RECORD)
     key_end = key_start + key_size
     frame_start = key_end + (_ROW_BYTES if has_row else 0)
-    if frame_start > end:
+    # a frame's length too: a wrong one could lead past the record that follows, and nobody notice
+    covered_end = frame_start + (FIELDS_BYTES if has_row else 0)
+    if covered_end > end:
         raise CorruptionError(f"record at {offset} passes the end {end}", ErrorKind.BAD_RECORD)
-    named = view[start:frame_start]
-    if crc32c(named, crc32c(view[offset : offset + 5])) & 0xFFFF != check:
-        raise CorruptionError(f"record at {offset}: its key is damaged", ErrorKind.BAD_RECORD)
+    covered = view[start:covered_end]
+    if crc32c(covered, crc32c(view[offset : offset + 5])) & 0xFFFF != check:
+        raise CorruptionError(
+            f"record at {offset}: its key or length is damaged", ErrorKind.BAD_RECORD
+        )
     header = parse_header(view[frame_start:end])
     record_end = frame_start + header.frame_bytes
     if has_row and header.codec_id == SLICED_CODEC_ID:

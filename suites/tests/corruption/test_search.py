@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from fixtures.vectors import bfloat16
 from titanstore import CorruptionError, EmbeddingStore, ErrorKind, Hit, StoreConfig
+from titanstore.search import flat
 from titanstore.segments.plane import PLANE_HEADER_BYTES, row_bytes
 
 FAST = StoreConfig(durability="power_cut_may_lose_store")
@@ -168,3 +170,18 @@ def test_a_row_whose_mark_is_lost_is_found(copy: Path, *, read_only: bool) -> No
         assert [store.search(ROWS[17], 1)[0].key for _ in range(2)] == [KEYS[17]] * 2
         assert len(store.search(ROWS[0], 100)) == len(KEYS)
         assert not store.check().is_clean
+
+
+def test_a_search_that_fails_gives_its_pages_back(copy: Path) -> None:
+    """Not at the next garbage collection: an error kept with its traceback would hold them."""
+    flip(plane(copy), PLANE_HEADER_BYTES + 17 * ROW, 1)
+    gc.collect()
+    gc.disable()
+    try:
+        with EmbeddingStore.open(copy, FAST, read_only=True) as store:
+            for _ in range(3):
+                with pytest.raises(CorruptionError):
+                    store.search(ROWS[17])
+            assert not [each for each in gc.get_objects() if type(each) is flat._Room]
+    finally:
+        gc.enable()

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from crc32c import crc32c
 
 from fixtures.vectors import bfloat16, bfloat16_divided, gaussians, random_bits
 from titanstore import (
     CorruptionError,
     EmbeddingStore,
+    ErrorKind,
     NewerFormatError,
     NotFoundError,
     StoreConfig,
@@ -24,6 +26,7 @@ from titanstore import (
 )
 from titanstore.cli import main
 from titanstore.keys import stored_key
+from titanstore.segments.layout import record_prefix_bytes
 
 CONFIG = StoreConfig(durability="power_cut_may_lose_store", bloom=True)
 
@@ -239,7 +242,14 @@ def test_a_newer_format(copy: Path, place: str) -> None:
             record = store._cascade.cold.find(stored_key("gaussians 0"))
             assert record is not None
             at = record.end - len(record.frame) if place == "frame" else 4
-        flip(copy / "segments" / "00001.seg", at, 0x30 if place == "frame" else 4)
+        segment = copy / "segments" / "00001.seg"
+        flip(segment, at, 0x30 if place == "frame" else 4)
+        if place == "frame":  # a later release writes a check that fits
+            data = bytearray(segment.read_bytes())
+            start = record.offset
+            check = crc32c(bytes(data[start : start + 5] + data[start + 7 : at + 5])) & 0xFFFF
+            data[start + 5 : start + 7] = check.to_bytes(2, "little")
+            segment.write_bytes(data)
     before = _content(copy / "segments")
     with pytest.raises(NewerFormatError, match=r"version|format") as caught:  # noqa: SIM117
         with EmbeddingStore.open(copy, CONFIG, read_only=True) as store:
@@ -249,6 +259,28 @@ def test_a_newer_format(copy: Path, place: str) -> None:
         with pytest.raises(NewerFormatError):
             EmbeddingStore.open(copy, CONFIG)
     assert _content(copy / "segments") == before
+
+
+def test_a_wrong_length_leads_nobody_past_a_record(tmp_path: Path) -> None:
+    """Codec, dimension and length of a frame: a document is walked by them, record by record."""
+    vectors = np.random.default_rng(8).standard_normal((3, 64)).astype(np.float32)
+    with EmbeddingStore.open(tmp_path, CONFIG) as store:
+        store.put_many(["a", "b", "c"], vectors, document="d")
+        record = store._cascade.cold.find(stored_key("a"))
+        assert record is not None
+        head = record.offset + record_prefix_bytes(record.key, has_row=True)
+    segment = tmp_path / "segments" / "00001.seg"
+    whole = segment.read_bytes()
+    for bit in range(40):
+        flip(segment, head + bit // 8, 1 << bit % 8)
+        with EmbeddingStore.open(tmp_path, CONFIG) as store:
+            with pytest.raises(CorruptionError) as caught:
+                store.document_keys("d")
+            assert caught.value.kind is ErrorKind.BAD_RECORD
+            with pytest.raises(CorruptionError):
+                store.update_document("d", [("a", vectors[0]), ("b", vectors[1])])
+            assert "c" in store
+        segment.write_bytes(whole)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"1234567"])

@@ -148,3 +148,19 @@ def test_a_write_that_outgrows_the_map_is_done_once(
         assert segment.stat().st_size == store.stats().segment_bytes
         assert store.check().is_clean
         assert store.get_many(keys).tobytes() == values.tobytes()
+
+
+def test_who_is_alone_is_not_listed_as_an_owner(tmp_path: Path) -> None:
+    """A record names its document; the list is for keys that several documents hold."""
+    row = np.ones(8, np.float32)
+    with EmbeddingStore.open(tmp_path) as store:
+        store.put("a", row)
+        store.update_document("first", [("a", row)])
+        with store._catalog.reading() as view:
+            assert view.owners(stored_key("a").tagged) is None
+        store.update_document("second", [("a", row)])
+        with store._catalog.reading() as view:
+            assert len(view.owners(stored_key("a").tagged) or ()) == 2
+        store.update_document("first", [])
+        assert store.document_keys("second") == ["a"]
+        assert store.check().is_clean
