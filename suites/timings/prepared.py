@@ -176,6 +176,12 @@ def writable(name: str) -> EmbeddingStore:
     return store
 
 
+def empty(name: str) -> EmbeddingStore:
+    """A new store with the default settings, open for writing; the caller closes it."""
+    path = Path(tempfile.mkdtemp(dir=_folder())) / name
+    return EmbeddingStore.open(path, config())
+
+
 @cache
 def closed(name: str) -> Path:
     """The same, closed."""
@@ -195,6 +201,11 @@ def _kept(store: EmbeddingStore) -> EmbeddingStore:
     _folder()
     atexit.register(store.close)
     return store
+
+
+def digest_of_rows() -> str:
+    """SHA-256 of all rows of `document_vectors`, one after the other."""
+    return hashlib.sha256(document_vectors().tobytes()).hexdigest()
 
 
 def check_bits(seen: Vectors | None, wanted: Vectors) -> None:

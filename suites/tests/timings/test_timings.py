@@ -139,6 +139,66 @@ def _flip_a_bit_of_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "check_bits", check_flipped)
 
 
+TRACKED = [case for case in CASES if case.method.startswith("track_")]
+PLAUSIBLE = {
+    "track_added": (100_000, 20_000_000),
+    "track_hot": (50, 100),
+    "track_saved": (0, 70),
+    "track_vector_bytes": (1_000, 4_300),
+}
+
+
+@pytest.mark.parametrize("case", TRACKED, ids=lambda case: case.id)
+def test_what_is_tracked_is_a_plausible_number(case: Case) -> None:
+    benchmark = case.benchmark()
+    benchmark.setup(*case.parameters)
+    seen = getattr(benchmark, case.method)(*case.parameters)
+    getattr(benchmark, "teardown", lambda *_: None)(*case.parameters)
+    low, high = PLAUSIBLE[case.method]
+    assert low < seen < high
+
+
+@pytest.mark.parametrize("serving", ["v1", "v2-2024"])
+def test_a_serving_on_a_grid_saves_half(serving: str) -> None:
+    (case,) = [one for one in TRACKED if one.parameters == (serving,) and "saved" in one.method]
+    benchmark = case.benchmark()
+    benchmark.setup(serving)
+    assert benchmark.track_saved(serving) > 50
+    benchmark.teardown(serving)
+
+
+def test_a_hit_ratio_of_other_vectors_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    (case,) = [one for one in TRACKED if one.method == "track_hot"]
+    benchmark = case.benchmark()
+    benchmark.setup()
+    _flip_a_bit_of_what_is_wanted(monkeypatch)
+    with pytest.raises(AssertionError, match="other bits"):
+        benchmark.track_hot()
+    benchmark.teardown()
+
+
+def _timed_raw(statement: str | tuple[str, str]) -> subprocess.CompletedProcess[str]:
+    code, setup = (statement, "") if isinstance(statement, str) else statement
+    program = f"from timeit import timeit; print(timeit({code!r}, {setup!r}, number=1))"
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+
+def test_startup_is_timed_and_a_wrong_vector_fails_it() -> None:
+    (startup,) = {case.benchmark for case in CASES if case.room == "startup"}
+    benchmark = startup()
+    benchmark.setup()
+    for statement in (benchmark.timeraw_import(), benchmark.timeraw_first_vector()):
+        done = _timed_raw(statement)
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) > 0
+    code, setup = benchmark.timeraw_first_vector()
+    other = code.replace(*prepared.document_keys()[:2])
+    assert _timed_raw((other, setup)).returncode == 1
+    assert _timed_raw((code.replace("seen.append", ""), setup)).returncode == 1
+
+
 def test_core_benchmarks_cover_every_room_and_time_what_the_others_do_not() -> None:
     core = {case.id for case in TIMES if getattr(case.benchmark, "core", False)}
     assert {case.room for case in TIMES if case.id in core} == {

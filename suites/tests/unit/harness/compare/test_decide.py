@@ -261,7 +261,7 @@ def test_a_sample_that_is_no_time_is_refused(bad: list[float]) -> None:
     [{"looks": ()}, {"looks": (16, 10)}, {"looks": (0,)}, {"alpha": 0.0}, {"margin": 0.05}],
 )
 def test_a_rule_that_makes_no_sense_is_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="need|rise"):
+    with pytest.raises(ValueError, match=r"need|rise"):
         Rule(**bad)  # type: ignore[arg-type]
 
 
