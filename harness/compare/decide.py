@@ -262,7 +262,7 @@ def _smallest_effect(look: Look, rule: Rule) -> float | None:
 
 
 def rounds_needed(rounds: Sequence[float] | Values, rule: Rule = RULE) -> int:
-    """How many more rounds at least until there is a verdict, were all of them as extreme as can be.
+    """How many more rounds at least until a verdict, were all of them as extreme as can be.
 
     0 if there is one, or if the last look is done.
     """
