@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fixtures import vectors as synthetic
+from fixtures.documents import document_rows
 from fixtures.titan.recorded import load_recorded, usual_folder
-from fixtures.titan.rounding import to_bfloat16
 from titanstore import EmbeddingStore, StoreConfig, embedding_key
 
 Vectors = NDArray[np.float32]
@@ -95,18 +95,9 @@ def vectors_of(kind: str) -> Vectors:
 def document_vectors() -> Vectors:
     """Rows of all documents, 22 neighbours each, on text-v2's grid of 2024; synthetic, read-only.
 
-    The chunks of a document lie about a centre of its own, so that a search has near neighbours
-    to find. Recorded sets are too small for 2 200 different ones.
+    Recorded sets are too small for 2 200 different ones.
     """
-    rng = np.random.default_rng(SEED)
-    shape = (DOCUMENTS, CHUNKS, DIMENSION)
-    rows = rng.standard_normal((DOCUMENTS, 1, DIMENSION), dtype=np.float32)
-    rows = rows + np.float32(0.6) * rng.standard_normal(shape, dtype=np.float32)
-    grid = to_bfloat16(rows.reshape(-1, DIMENSION))
-    lengths = np.sqrt(np.einsum("ij,ij->i", grid, grid, dtype=np.float64)).astype(np.float32)
-    made: Vectors = grid / lengths[:, None]
-    made.flags.writeable = False
-    return made
+    return document_rows(SEED, DOCUMENTS, CHUNKS, DIMENSION)
 
 
 @cache
@@ -176,10 +167,9 @@ def writable(name: str) -> EmbeddingStore:
     return store
 
 
-def empty(name: str) -> EmbeddingStore:
-    """A new store with the default settings, open for writing; the caller closes it."""
-    path = Path(tempfile.mkdtemp(dir=_folder())) / name
-    return EmbeddingStore.open(path, config())
+def folder(name: str) -> Path:
+    """A place for a store, another one each time."""
+    return Path(tempfile.mkdtemp(dir=_folder())) / name
 
 
 @cache

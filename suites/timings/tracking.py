@@ -66,7 +66,8 @@ class HitRatio:
             documents=max(prepared.DOCUMENTS, 20), dimension=prepared.DIMENSION, reads=_READS
         )
         self.trace: Trace = editing_session(prepared.SEED, session)
-        self.store: EmbeddingStore = prepared.empty("hit_ratio")
+        path = prepared.folder("hit_ratio")
+        self.store: EmbeddingStore = EmbeddingStore.open(path, prepared.config())
         count = self.trace.chunks_per_document
         self.keys = [
             [_key(document * count + chunk) for chunk in range(count)]
@@ -74,6 +75,8 @@ class HitRatio:
         ]
         for document in range(self.trace.documents):
             self._save(document)
+        self.store.close()
+        self.store = EmbeddingStore.open(path, prepared.config())  # tiers empty, as a trace begins
 
     def _save(self, document: int) -> None:
         keys = self.keys[document]
