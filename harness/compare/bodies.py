@@ -50,7 +50,9 @@ def read_bodies(folder: Path) -> dict[str, str]:
 
 
 def body_digests(sources: Mapping[str, str]) -> dict[str, str]:
-    """Digest of each `time_*` method by asv's name for it, such as "codec.Decode.time_decode".
+    """Digest of each core benchmark by asv's name for it, such as "codec.Decode.time_decode".
+
+    Core are the `time_*` methods of classes with `core = True`, of their own or inherited.
 
     Parameters
     ----------
@@ -68,11 +70,13 @@ def body_digests(sources: Mapping[str, str]) -> dict[str, str]:
             modules[name] = _bindings(name, ast.parse(text), set(sources))
         except (SyntaxError, ValueError) as error:
             raise ValueError(f"{name or '__init__'}: {error}") from error
-    found = {}
+    found: dict[str, str] = {}
     for name, module in modules.items():
         for bound, statements in module.bound.items():
             statement = statements[-1]
-            if isinstance(statement, ast.ClassDef) and not bound.startswith("_"):
+            if bound.startswith("_") or not isinstance(statement, ast.ClassDef):
+                continue
+            if _is_core(modules, name, statement):
                 for method in sorted(_methods(modules, name, statement)):
                     found[f"{name}.{bound}.{method}"] = _digest(modules, name, bound, method)
     return found
@@ -112,6 +116,27 @@ def _names_bound(statement: ast.stmt) -> Iterator[str]:
                 yield node.id
 
 
+def _bases(
+    modules: Mapping[str, _Module], name: str, class_: ast.ClassDef
+) -> Iterator[tuple[str, ast.ClassDef]]:
+    """Classes of the folder that it is derived from, in the order of its bases."""
+    for base in class_.bases:
+        place = _place_of(modules, name, base)
+        for statement in modules[place[0]].bound.get(place[1], ()) if place else ():
+            if isinstance(statement, ast.ClassDef) and statement is not class_:
+                assert place is not None
+                yield place[0], statement
+
+
+def _is_core(modules: Mapping[str, _Module], name: str, class_: ast.ClassDef) -> bool:
+    for statement in reversed(class_.body):
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "core" for target in targets):
+            assert isinstance(statement, ast.Assign)
+            return isinstance(statement.value, ast.Constant) and statement.value.value is True
+    return any(_is_core(modules, *base) for base in _bases(modules, name, class_))
+
+
 def _methods(modules: Mapping[str, _Module], name: str, class_: ast.ClassDef) -> set[str]:
     """Its `time_*` methods, inherited ones too."""
     found = {
@@ -119,14 +144,7 @@ def _methods(modules: Mapping[str, _Module], name: str, class_: ast.ClassDef) ->
         for one in class_.body
         if isinstance(one, ast.FunctionDef) and _TIMED.match(one.name)
     }
-    for base in class_.bases:
-        place = _place_of(modules, name, base)
-        if place is None:
-            continue
-        for statement in modules[place[0]].bound.get(place[1], ()):
-            if isinstance(statement, ast.ClassDef) and statement is not class_:
-                found |= _methods(modules, place[0], statement)
-    return found
+    return found.union(*(_methods(modules, *base) for base in _bases(modules, name, class_)))
 
 
 def _place_of(modules: Mapping[str, _Module], name: str, node: ast.expr) -> tuple[str, str] | None:

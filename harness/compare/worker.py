@@ -29,6 +29,7 @@ from harness.environment import instruments
 __all__ = ["main"]
 
 _Call = Callable[[], Any]
+_SETTLE = 12  # calls until the interpreter has specialised a function
 
 
 class _Benches:
@@ -37,6 +38,7 @@ class _Benches:
     def __init__(self, timings: Path) -> None:
         self._timings = timings
         self._benchmark: Any = None
+        self._call: _Call | None = None
         self._timer: timeit.Timer | None = None
 
     def list(self) -> dict[str, Any]:
@@ -72,7 +74,8 @@ class _Benches:
             self._benchmark = None
             return {"absent": "its setup skips it (NotImplementedError)"}
         gc.collect()
-        self._timer = timeit.Timer(_call_of(self._benchmark, place), timer=time.perf_counter_ns)
+        self._call = _call_of(self._benchmark, place)
+        self._timer = timeit.Timer(self._call, timer=time.perf_counter_ns)
         return {}
 
     def sample(self, number: int) -> dict[str, Any]:
@@ -80,12 +83,27 @@ class _Benches:
         assert self._timer is not None
         return {"ns": self._timer.timeit(number)}
 
+    def count(self, number: int) -> dict[str, Any]:
+        """Call it inside `exec`, and nothing inside another one before: see `callgrind`."""
+        names = {"call": self._call, "repeat": _repeat}
+        _repeat(self._call, _SETTLE)
+        gc.disable()
+        for calls in (0, number):
+            exec(f"repeat(call, {calls})", names)  # noqa: S102  # text of our own
+        gc.enable()
+        return {}
+
     def tear_down(self) -> dict[str, Any]:
         """Ends the benchmark; its own check of its last answer is part of that."""
         benchmark, self._benchmark, self._timer = self._benchmark, None, None
         if benchmark is not None:
             benchmark.do_teardown()
         return {}
+
+
+def _repeat(call: Any, number: int) -> None:
+    for _ in range(number):
+        call()
 
 
 def _call_of(benchmark: Any, place: int | None) -> _Call:
@@ -103,8 +121,12 @@ def _products(benchmark: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _description(benchmark: Any) -> dict[str, Any]:
-    names = ("name", "version", "params", "param_names", "type", "unit", "timeout", "code")
-    return {name: getattr(benchmark, name) for name in names}
+    """asv's own fields, as it keeps them in benchmarks.json."""
+    return {
+        name: value
+        for name, value in vars(benchmark).items()
+        if isinstance(value, str | int | float | list | dict | bool) and not name.startswith("_")
+    }
 
 
 def _words(error: BaseException) -> str:
@@ -129,6 +151,8 @@ def _answer(benches: _Benches, command: dict[str, Any]) -> dict[str, Any]:
             return benches.set_up(**command)
         case "sample":
             return benches.sample(**command)
+        case "count":
+            return benches.count(**command)
         case "tear_down":
             return benches.tear_down()
     raise ValueError("no such command")
