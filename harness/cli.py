@@ -16,9 +16,9 @@ from rich.console import Console
 
 from fixtures.titan.recorded import usual_folder
 from harness.anchor_files import make_anchor
+from harness.commands import bench, trend
 from harness.compare.commands import calibrate as calibrate_command
 from harness.compare.commands import compare as compare_command
-from harness.commands import bench, trend
 from harness.display import ConsoleProgress
 from harness.doctor import diagnose
 from harness.environment import project_root
