@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asv.results import Results, iter_results
+from asv.results import Results, iter_results_paths
+from asv.util import UserError as AsvError
 
 from harness.errors import EvidenceError
 from harness.evidence import read_json
@@ -112,7 +113,12 @@ def asv_history(results: Path) -> tuple[list[Series], list[str]]:
     unread: list[str] = []
     if not results.is_dir():
         return [], []
-    for result in iter_results(str(results)):
+    for folder, file, named in iter_results_paths(str(results)):
+        try:
+            result = Results.load(str(Path(folder, file)), machine_name=named)
+        except (AsvError, ValueError, KeyError) as error:
+            unread.append(f"{file}: {error}")
+            continue
         machine = str(result.params.get("machine", "unknown machine"))
         for name in result.get_all_result_keys():
             version = result.benchmark_version.get(name)
