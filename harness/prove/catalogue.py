@@ -79,6 +79,8 @@ _HUNDRED = {"hostile_vectors": 200, "updates": 30, "search_sizes": (2_200,)}
 _BITS = ("quality.bits",)
 _HOSTILE, _EMULATED = "quality.bits.hostile", "quality.bits.emulated"
 _LOST, _HITS, _SEARCH = "update.latency.lost", "hit_ratio.hot.editing", "quality.search.2200"
+_ENCODE, _DECODE = "compare: codec.Encode.time_encode_8", "compare: codec.Decode.time_decode_32"
+_NOT_SLOWER = ("NO REGRESSION", "INCONCLUSIVE")
 _GROWTH = ("soak: anonymous", "soak: shared memory", "soak: descriptors", "soak: threads")
 
 CATALOGUE: tuple[Fault, ...] = (
@@ -300,6 +302,45 @@ CATALOGUE: tuple[Fault, ...] = (
             _catch("soak: anonymous", "NOT RUN"),
         ),
         settings={"hours": 0},
+    ),
+    Fault(
+        id="slowdown",
+        title="a slowdown of 5 %",
+        injected="a commit whose encode_frame spins for 5 % of its time, built and run",
+        kind="compare",
+        tier="recorded or synthetic",
+        cells=(
+            _catch(_ENCODE, "REGRESSED"),
+            _quiet(_DECODE, *_NOT_SLOWER),
+            _quiet("harness verify", "stands"),
+        ),
+        settings={"change": "slow"},
+    ),
+    Fault(
+        id="same-code",
+        title="an A/A pair: the same commit twice",
+        injected="nothing",
+        kind="compare",
+        tier="recorded or synthetic",
+        cells=(
+            _quiet(_ENCODE, *_NOT_SLOWER),
+            _quiet(_DECODE, *_NOT_SLOWER),
+            _quiet("harness verify", "stands"),
+        ),
+        settings={"change": "none"},
+    ),
+    Fault(
+        id="renamed-benchmark",
+        title="a renamed benchmark",
+        injected="a commit in which the method of one benchmark has another name",
+        kind="compare",
+        tier="recorded or synthetic",
+        cells=(
+            _catch(_DECODE, "NOT COMPARABLE", because="HEAD does not have this benchmark"),
+            _catch("compare: decision", "HOLD"),
+            _quiet(_ENCODE, *_NOT_SLOWER),
+        ),
+        settings={"change": "rename"},
     ),
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
-from harness.prove import runs, soaks
+from harness.prove import compares, runs, soaks
 from harness.prove.catalogue import CATALOGUE, Fault, by_id
 from harness.prove.matrix import AS_EXPECTED, not_run_row, row_of, verdict_of
 from harness.prove.proof import (
@@ -29,7 +29,7 @@ from harness.run import Progress
 
 __all__ = ["Proof", "prove", "verify_proof"]
 
-_KINDS = {"run": runs, "soak": soaks}
+_KINDS = {"run": runs, "soak": soaks, "compare": compares}
 _ROW = "row.json"
 
 
