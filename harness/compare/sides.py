@@ -119,13 +119,14 @@ class SideProcess:
     ) -> None:
         self._side = side
         self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close()
+        self.environment = side_environment(side, suite, work, hash_seed)
         command = [str(side.python), "-P", "-m", "harness.compare.worker"]
         self._process = subprocess.Popen(
             [*prefix, *command, str(suite.timings), str(side.source)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._err,
-            env=side_environment(side, suite, work, hash_seed),
+            env=self.environment,
             start_new_session=True,  # Ctrl-C goes to the parent, which ends its workers itself
         )
         self._patience = 20.0 if prefix else 1.0  # under an instrument everything takes longer
