@@ -43,6 +43,7 @@ class Verdict(StrEnum):
 
 _WORST_FIRST = list(Verdict)
 _CLOCK_STEP_S = 60  # the wall clock may be set back while a run is under way
+_SERIES_MIN = 10  # equal series of fewer times could be chance, on a coarse clock
 _MADE_BEFORE = ("real-time", "simulated")  # tiers whose evidence a run finds and does not make
 EXIT_CODES = {"GO": 0, "NO-GO": 1, "HOLD": 3}
 
@@ -256,6 +257,15 @@ def _invalid_samples(row: Row, measurement: Measurement) -> str:
             if seen is not wanted:
                 state = ("on" if seen else "off") if isinstance(seen, bool) else "in unknown state"
                 return f"{name} was {state}, {'on' if wanted else 'off'} wanted"
+    return _repeated(row, treated)
+
+
+def _repeated(row: Row, processes: Sequence[Process]) -> str:
+    """Two processes never take the same series of times: else one of them did not run."""
+    series = [tuple(process.values) for process in processes]
+    series = [one for one in series if len(one) >= _SERIES_MIN and len(set(one)) > 1]
+    if row.unit == "s" and len(set(series)) < len(series):
+        return "two processes have the same samples: they are one process, twice"
     return ""
 
 

@@ -337,7 +337,7 @@ CATALOGUE: tuple[Fault, ...] = (
         tier="recorded or synthetic",
         cells=(
             _catch(_DECODE, "NOT COMPARABLE", because="HEAD does not have this benchmark"),
-            _catch("compare: decision", "HOLD"),
+            _catch("compare: decision", "INCONCLUSIVE", because="NOT COMPARABLE"),
             _quiet(_ENCODE, *_NOT_SLOWER),
         ),
         settings={"change": "rename"},
