@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: gate test lint bench bench-baseline timings trend lock clean
+.PHONY: gate test lint bench baseline timings trend lock clean
 
 gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
@@ -25,7 +25,7 @@ bench: $(READY)  ## the benchmarks at full size, judged; never on a loaded machi
 	    --benchmark-json=.benchmarks/run.json -o addopts=--import-mode=importlib
 	$(BIN)/harness bench .benchmarks/run.json $(addprefix --baseline ,$(wildcard .benchmarks/baseline.json))
 
-bench-baseline:  ## from now on, `make bench` must have the benchmarks of the run before
+baseline:  ## from now on, `make bench` must have the benchmarks of the run before
 	cp .benchmarks/run.json .benchmarks/baseline.json
 
 timings: $(READY)  ## asv: this commit into the history, which `asv publish` draws

@@ -82,6 +82,23 @@ def test_every_command_of_a_workflow_exists(path: Path) -> None:
             assert program in PLAIN, line
 
 
+def test_the_snippet_for_other_repositories_runs() -> None:
+    page = (ROOT / "docs" / "how-to" / "continuous-integration.md").read_text()
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    inputs = _document(ACTION)["inputs"]
+    used = 0
+    for job in yaml.safe_load(text)["jobs"].values():
+        for step in job["steps"]:
+            if _uses(step).startswith("./"):
+                assert (ROOT / _uses(step) / "action.yml").is_file()
+                assert set(step["with"]) <= set(inputs)
+                _parse(re.sub(r"\$\{\{.*?\}\}", "c0ffee", step["with"]["command"]))
+                used += 1
+    assert used == 2
+    told = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", page, re.MULTILINE)
+    assert told == list(inputs)
+
+
 @pytest.mark.parametrize("command", ["gaet", "gate --profil ci", "gate --profile daily", "bench"])
 def test_a_command_that_is_not_there_is_noticed(command: str) -> None:
     with pytest.raises(click.UsageError):
