@@ -4,7 +4,7 @@ Each side runs once under valgrind's callgrind, with hash seed 0. Instrumentatio
 counted calls, which come after a few that let caches and the interpreter settle: they run inside
 `exec` of a text, and callgrind collects while the C function behind that (PyRun_StringFlags) is
 active. An empty `exec` is counted too, and subtracted. Waiting, page faults and the disk are not in
-it, nor is what other threads do. valgrind knows no AVX-512: libraries take other kernels than usual.
+it, nor is what other threads do. valgrind knows no AVX-512: libraries take other kernels.
 """
 
 from __future__ import annotations
