@@ -16,8 +16,8 @@ __all__ = ["verify_folder"]
 def verify_folder(folder: Path) -> list[str]:
     """Every difference between what a folder claims and what its evidence gives.
 
-    A run of the gates (verdicts.json), a comparison (compare.json), a proof (proof.json) or an anchor
-    (anchor.json).
+    A run of the gates (verdicts.json), a comparison (compare.json), a proof (proof.json) or an
+    anchor (anchor.json).
 
     Raises
     ------
