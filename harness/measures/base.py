@@ -29,6 +29,7 @@ class Sizes:
     cold_gets: int = 100  # at most one a document: the next one would not be cold
     hostile_vectors: int = 20_000
     memory_operations: int = 100_000  # the same section
+    memory_corpora: tuple[str, ...] = ("files-1024", "files-1536")  # the same section: both
     trace_reads: int = 5_000
     starts: int = 20  # the same section
     catalog_keys: int = 100_000  # the same section

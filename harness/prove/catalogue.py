@@ -243,10 +243,12 @@ CATALOGUE: tuple[Fault, ...] = (
         cells=(
             _catch("memory.steady.clean", "FAIL"),
             _quiet("memory.steady.files-1024"),
-            _quiet("memory.steady.files-1536"),
-            _quiet("memory.steady"),
         ),
-        settings={"only": ("memory.steady",), "sizes": {}, "inject": "growing-mapping"},
+        settings={
+            "only": ("memory.steady",),
+            "sizes": {"memory_corpora": ("files-1024",)},
+            "inject": "growing-mapping",
+        },
     ),
     Fault(
         id="control-soak",
