@@ -10,6 +10,7 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness.benchmarks import (
     Judged,
@@ -67,7 +68,7 @@ def bench(run: Path, baseline: Path | None) -> None:
 def _limits(judged: list[Judged], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, width=width, pad_edge=False, show_edge=False)
     table.add_column("Verdict", no_wrap=True)
-    table.add_column("Benchmark", overflow="fold", ratio=1)
+    table.add_column("Benchmark", overflow="fold", ratio=1, min_width=30)
     for name in ("What", "Measured", "Limit"):
         table.add_column(name, overflow="fold")
     for one in judged:
@@ -80,12 +81,19 @@ def _limits(judged: list[Judged], width: int) -> Table:
             measured = f"{estimate} {bounds}"
         table.add_row(
             str(one.verdict),
-            one.benchmark.rpartition("/")[2],
+            Text(_short(one.benchmark)),  # as text: "[small]" is no markup
             f"{one.what}, {one.statistic}",
             measured,
             f"{one.comparator} {limit}",
         )
     return table
+
+
+def _short(benchmark: str) -> str:
+    """suites/bench/test_bench_latency.py::test_bench_search[small] is "latency: search[small]"."""
+    file, _, name = benchmark.rpartition("/")[2].partition("::")
+    question = file.removesuffix(".py").removeprefix("test_bench_")
+    return f"{question}: {name.removeprefix('test_bench_')}" if name else question
 
 
 @click.command()

@@ -152,3 +152,10 @@ def test_exit_status_of_the_command(
     if baseline and "get" not in baseline:
         assert "not in the baseline: get" in done.output
         assert "not in this run: fetch" in done.output
+
+
+def test_the_table_names_question_and_parameters(tmp_path: Path) -> None:
+    name = "suites/bench/test_bench_latency.py::test_bench_search[small]"
+    run = _file(tmp_path / "run.json", {name: (FAST, _extra(target="query.latency.flat-2200-0"))})
+    done = CliRunner().invoke(main, ["bench", str(run)])
+    assert "latency: search[small]" in " ".join(done.output.split())
