@@ -22,7 +22,8 @@ __all__ = ["inject", "look"]
 
 _MINUTES_MAX = 4.0
 # Two benchmarks that share no code of the slowed function, on one serving each
-_BENCHMARKS = r"^codec\.(Encode\.time_encode_8|Decode\.time_decode_32)\(.?v1.?\)$"
+_SERVING = "v1"
+_BENCHMARKS = r"^codec\.(Encode\.time_encode_8|Decode\.time_decode_32)\(.?" + _SERVING + r".?\)$"
 _SLOWED = """
 
 def _slowed(call):  # put here by `harness prove`
@@ -153,7 +154,8 @@ def look(fault: Fault, folder: Path) -> Seen:
     document, faults = document_of(compare)
     if document != read_json(compare / "compare.json"):
         faults.append("compare.json is not what its rounds give")
-    seen = Seen()
+    told = read_json(compare / "manifest.json")["evidence"]
+    seen = Seen(tier=str(told.get(_SERVING, {}).get("source", "")))
     for one in document["benchmarks"]:
         name = str(one["id"]).partition("(")[0]
         seen.add(f"compare: {name}", str(one["verdict"]), str(one["reason"]))

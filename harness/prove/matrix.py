@@ -24,7 +24,8 @@ def row_of(fault: Fault, seen: Seen, **facts: Any) -> dict[str, Any]:
     cells = [_cell(cell, seen) for cell in fault.cells]
     wrong = {cell["kind"] for cell in cells if not cell["right"]}
     state = MISSED if "catch" in wrong else TRIPPED if wrong else AS_EXPECTED
-    return {**_head(fault), "state": state, "reason": "", "cells": cells, **facts}
+    head = {**_head(fault), "tier": seen.tier or fault.tier}
+    return {**head, "state": state, "reason": "", "cells": cells, **facts}
 
 
 def _head(fault: Fault) -> dict[str, Any]:

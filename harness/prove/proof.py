@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any
 
 import jsonschema
 
-from harness.errors import EvidenceError
 from harness.prove.catalogue import CATALOGUE
 from harness.prove.matrix import verdict_of
 
@@ -99,11 +99,11 @@ def judge_proof(proof: Mapping[str, Any] | None, *, digest: str, now: float) -> 
         return f"{_MISSING}: the newest says {verdict}; {_WHAT_TO_DO}"
     if _cells_of(proof["rows"]) != _cells_wanted():
         return f"{_MISSING}: the newest wants other verdicts than the catalogue; {_WHAT_TO_DO}"
-    oldest = min(_moment(row["started"]) for row in proof["rows"])
-    age_days = (now - oldest) / 86_400
-    if not -1 <= age_days <= AGE_DAYS_MAX:
+    ages = [(now - _moment(row["started"])) / 86_400 for row in proof["rows"]]
+    strange = next((age for age in ages if not -1 <= age <= AGE_DAYS_MAX), None)
+    if strange is not None:
         return (
-            f"{_MISSING}: the newest is {age_days:.0f} days old, "
+            f"{_MISSING}: the newest has a row {strange:.0f} days old, "
             f"at most {AGE_DAYS_MAX} count; {_WHAT_TO_DO}"
         )
     return ""
@@ -123,11 +123,12 @@ def _cells_wanted() -> dict[str, list[tuple[str, str, bool]]]:
 
 
 def _moment(text: str) -> float:
+    """Seconds since the epoch; NaN, which is of no age that counts, for a day that there is not."""
     try:
         moment = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise EvidenceError(f"proof.json: {error}") from error
-    return moment.timestamp() if moment.tzinfo else float("nan")
+    except ValueError:
+        return math.nan
+    return moment.timestamp() if moment.tzinfo else math.nan
 
 
 def find_proof(reports: Path, *, digest: str, now: float) -> dict[str, Any] | None:

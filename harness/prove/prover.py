@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,30 @@ def prove(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"a proof cannot be kept in {reports}: {error}") from error
+    with _alone(folder):
+        return _prove(folder, chosen, progress, is_fresh, command, digest, machine)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else makes rows in this folder meanwhile; the kernel ends it with the process."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"another `harness prove` is at work in {folder}") from error
+        yield
+
+
+def _prove(
+    folder: Path,
+    chosen: Sequence[Fault],
+    progress: Progress,
+    is_fresh: bool,
+    command: Sequence[str],
+    digest: str,
+    machine: dict[str, Any],
+) -> Proof:
     asked = []
     for place, fault in enumerate(chosen, start=1):
         kept = None if is_fresh else _kept(folder / fault.id)
@@ -95,7 +121,7 @@ def prove(
             if kept["state"] != AS_EXPECTED:
                 progress.note(f"    {kept['state']} {kept['reason']}".rstrip())
         asked.append(kept)
-    if gates_digest(root) != digest:
+    if gates_digest(environment.project_root()) != digest:
         raise HarnessError("harness/ or fixtures/ changed during the proof: start again")
     rows = _rows(folder, asked)
     _write(folder, rows, digest, machine, command)

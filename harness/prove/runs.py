@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fixtures.titan.recorded import usual_folder
 from harness import environment
 from harness.errors import HarnessError, UsageError
 from harness.evidence import read_json, seal_samples, verdicts_of_run, write_json
@@ -72,7 +71,6 @@ def inject(fault: Fault, folder: Path, progress: Progress) -> None:
         command=["harness", "prove", "--only", fault.id],
         only=tuple(settings["only"]),
         sizes=Sizes(**settings["sizes"]),
-        recorded=usual_folder() if settings.get("recorded") else None,
         empty_body=bool(settings.get("empty_body")),
         after_build=_flip_once() if settings.get("flip") else _nothing,
         waivers=_waivers(folder) if settings.get("waivers") else None,
@@ -175,7 +173,8 @@ def _put_foreign_evidence(folder: Path) -> None:
     clone, reports = folder / "clone", folder / "reports"
     _call(["git", "clone", "--quiet", "--shared", str(root), str(clone)], folder)
     name = ["-c", "user.name=harness prove", "-c", "user.email=prove@localhost"]
-    _call(["git", *name, "commit", "--quiet", "--allow-empty", "-m", "Another commit"], clone)
+    plain = ["--quiet", "--no-verify", "--no-gpg-sign", "--allow-empty"]
+    _call(["git", *name, "commit", *plain, "-m", "Another commit"], clone)
     path = os.pathsep.join([str(clone), str(clone / "src")])
     variables = {**os.environ, "PYTHONPATH": path}
     said = _call([sys.executable, "-c", _IN_CLONE, str(reports)], clone, variables)

@@ -13,8 +13,15 @@ class CannotRunError(Exception):
 
 @dataclass(slots=True)
 class Seen:
-    """Verdict and reason by judge."""
+    """Verdict and reason by judge.
 
+    Attributes
+    ----------
+    tier
+        Of the evidence, where only the evidence knows; empty: that of the catalogue.
+    """
+
+    tier: str = ""
     verdicts: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 

@@ -116,6 +116,10 @@ HARM: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a judge that was wrong": (_wrong_cell, "other verdicts than the catalogue"),
     "one old row": (_older, "days old, at most 30 count"),
     "from the future": (_later, "days old"),
+    "a day that there is not": (
+        lambda proof: proof["rows"][2].update(started="2027-13-41T00:00:00+00:00"),
+        "days old",
+    ),
     "a field too many": (lambda proof: proof.update(score=1), "breaks its schema"),
     "no rows": (lambda proof: proof.update(rows=[]), "INCOMPLETE"),
 }

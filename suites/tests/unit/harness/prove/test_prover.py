@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness import cli
-from harness.errors import EvidenceError, UsageError
+from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
 from harness.prove import prover, soaks
 from harness.prove.catalogue import CATALOGUE, Cell, Fault, by_id
@@ -147,9 +148,19 @@ def test_every_judge_exists() -> None:
 # ---------------------------------------------------------------- one that is made for real
 
 
+def quiet_proof(reports: Path) -> prover.Proof:
+    """Made again where the tree changed meanwhile, as a developer's may."""
+    for _ in range(3):
+        try:
+            return prover.prove(reports, Progress(), only=[QUICK])
+        except HarnessError as error:
+            assert "changed during the proof" in str(error)
+    raise AssertionError("the tree changed during each of three proofs")
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = prover.prove(tmp_path_factory.mktemp("reports"), Progress(), only=[QUICK])
+    found = quiet_proof(tmp_path_factory.mktemp("reports"))
     assert [row["state"] for row in found.asked] == ["as expected"]
     assert found.verdict == "INCOMPLETE"
     return found.folder
@@ -241,7 +252,7 @@ def test_an_interrupted_fault_leaves_nothing(
     assert found.exit_code == 130
     assert "call it again" in found.stderr
     (folder,) = (tmp_path / "proofs").iterdir()
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 def test_what_cannot_be_run_here_is_told_and_is_status_3(
@@ -272,6 +283,13 @@ def test_a_gate_that_does_not_catch_is_status_1(
     assert found.exit_code == 1
     assert "missed" in found.stdout
     assert "NOT PROVED" in found.stdout
+
+
+def test_two_proofs_do_not_share_a_folder(made: Path) -> None:
+    with (made / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another `harness prove` is at work"):
+            prover.prove(made.parent.parent, Progress(), only=[QUICK])
 
 
 def test_an_unknown_fault_says_which_there_are(tmp_path: Path) -> None:
