@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.gates import Verdict
 from harness.soak.slopes import BLOCKS, BUDGETS, Slope, judge_slope, plateau_start, slope_of
@@ -14,7 +15,7 @@ TIMES = np.arange(1, 289) * 300.0  # every 5 minutes of a day
 
 def series(
     rng: np.random.Generator, *, leak: float = 0.0, noise: float = 40_000.0, memory: float = 0.5
-) -> np.ndarray:
+) -> NDArray[np.float64]:
     """Anonymous memory in pages: a level, autocorrelated noise, and `leak` bytes an hour."""
     steps = rng.standard_normal(len(TIMES)) * noise * np.sqrt(1 - memory**2)
     walk = np.empty(len(TIMES))
@@ -74,7 +75,7 @@ def test_the_plateau_of_a_flat_series_is_all_of_it() -> None:
 
 
 def test_what_grows_to_the_end_has_half_of_it_judged() -> None:
-    assert plateau_start(TIMES * 1e4) == len(TIMES) // 2
+    assert plateau_start(np.asarray(TIMES * 1e4, np.float64)) == len(TIMES) // 2
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,16 @@ import pytest
 
 from harness.errors import EvidenceError
 from harness.gates import Verdict
+from harness.measurement import Measurement
 from harness.soak.decide import as_measurement, judge_growth, missing_samples
-from harness.soak.evidence import Header, Observation, SegmentWriter, counted_s, read_soak
+from harness.soak.evidence import (
+    Header,
+    Observation,
+    SegmentWriter,
+    Soak,
+    counted_s,
+    read_soak,
+)
 
 CHAIN = {"content_digest": "d" * 32, "machine": "f" * 8}
 
@@ -128,14 +136,8 @@ def test_a_soak_that_was_touched_up_is_never_a_pass(tmp_path: Path, harm: str) -
     assert measured(soak).failure
 
 
-def measured(soak: object) -> object:
-    return as_measurement(
-        soak,  # type: ignore[arg-type]
-        commit="c",
-        config_digest="e",
-        started=0.0,
-        ended=1.0,
-    )
+def measured(soak: Soak) -> Measurement:
+    return as_measurement(soak, commit="c", config_digest="e", started=0.0, ended=1.0)
 
 
 def test_a_soak_without_observations_has_no_samples(tmp_path: Path) -> None:
@@ -143,16 +145,14 @@ def test_a_soak_without_observations_has_no_samples(tmp_path: Path) -> None:
         pass
     soak = read_soak(tmp_path)
     assert soak.faults == ()
-    found = as_measurement(soak, commit="c", config_digest="e", started=0.0, ended=1.0)
+    found = measured(soak)
     assert found.failure == "the soak has no observations"
     assert found.processes == []
     assert {growth.verdict for growth in judge_growth(soak).values()} == {Verdict.NOT_RUN}
 
 
 def test_an_empty_folder_was_no_soak_either(tmp_path: Path) -> None:
-    found = as_measurement(
-        read_soak(tmp_path), commit="c", config_digest="e", started=0.0, ended=1.0
-    )
+    found = measured(read_soak(tmp_path))
     assert found.failure == "the soak has no observations"
     with pytest.raises(EvidenceError, match="no soak there"):
         read_soak(tmp_path / "nothing")
@@ -162,9 +162,7 @@ def test_a_wrong_answer_is_a_failure(tmp_path: Path) -> None:
     with SegmentWriter(tmp_path, tier="real-time", **CHAIN) as segment:
         segment.append(Observation(time_s=0.0, operations=1))
         segment.append(Observation(time_s=5.0, operations=1, mismatches=1))
-    found = as_measurement(
-        read_soak(tmp_path), commit="c", config_digest="e", started=0.0, ended=1.0
-    )
+    found = measured(read_soak(tmp_path))
     assert found.failure == "1 answers were wrong"
 
 
