@@ -47,7 +47,7 @@ def draw_glance(lines: Sequence[Line]) -> Drawing | None:
             ends += [low, high]
         axes.set_yticks(range(len(shown)), [f"{one.look.sign} {one.name}" for one in shown])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.invert_yaxis()
+        axes.set_ylim(len(shown) - 0.4, -0.6)
         _ratio_axis(axes, ends)
         words = [f"{one.name} {one.ratio_text} ({one.interval_text})" for one in shown]
         text = f"Head / base with its interval: {'; '.join(words)}."
@@ -81,6 +81,16 @@ def draw_rounds(line: Line, runs: Sequence[Sequence[float]], place: int) -> Draw
             rows = [row + turn for turn in range(len(ratios))]
             colour = SERIES[number - 1]
             axes.plot(ratios, rows, "o", color=colour, markersize=3.4, alpha=0.75)
+            axes.annotate(
+                f"run {number}",
+                (0, row),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                color=MUTED,
+                fontsize=8.5,
+            )
             row = rows[-1] + _SECOND + 1
             _interval(axes, run, row, colour)
             words.append(
@@ -89,7 +99,7 @@ def draw_rounds(line: Line, runs: Sequence[Sequence[float]], place: int) -> Draw
             )
             ends += [*ratios, *(run[end] for end in ("low", "high") if run[end] is not None)]
             row += _SECOND + 2
-        axes.invert_yaxis()
+        axes.set_ylim(row - _SECOND, -_SECOND)
         axes.set_yticks([])
         axes.grid(visible=False, axis="y")
         _ratio_axis(axes, ends)
