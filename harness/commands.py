@@ -68,7 +68,7 @@ def bench(run: Path, baseline: Path | None) -> None:
 def _limits(judged: list[Judged], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, width=width, pad_edge=False, show_edge=False)
     table.add_column("Verdict", no_wrap=True)
-    table.add_column("Benchmark", overflow="fold", ratio=1, min_width=30)
+    table.add_column("Benchmark", no_wrap=True)
     for name in ("What", "Measured", "Limit"):
         table.add_column(name, overflow="fold")
     for one in judged:
