@@ -9,9 +9,11 @@ it, nor is what other threads do. valgrind knows no AVX-512: libraries take othe
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,12 +53,26 @@ def count(
     folder: Path,
     work: Path,
     progress: CompareProgress,
-) -> None:
-    """Count each benchmark on both sides into `counts.jsonl`; once more where it rose by > 1 %."""
+    *,
+    seconds_max: float | None = None,
+) -> bool:
+    """Count each benchmark on both sides into `counts.jsonl`; once more where it rose by > 1 %.
+
+    Returns
+    -------
+    bool
+        False: time was up before all were counted.
+
+    Raises
+    ------
+    HarnessError
+        Exit status 3: callgrind cannot be switched on from outside here.
+    """
     path = folder / "counts.jsonl"
     path.touch()
     progress.stage(f"counting instructions of {len(benches)} benchmarks, about 50 times slower")
-    _count_run(1, sides, benches, suite, path, work, progress)
+    deadline = math.inf if seconds_max is None else time.monotonic() + seconds_max
+    is_complete = _count_run(1, sides, benches, suite, path, work, progress, deadline)
     risen = {
         line["name"]
         for line in read_lines(path)
@@ -65,7 +81,8 @@ def count(
     if risen:
         progress.note(f"{len(risen)} REGRESSED: a second run of new processes has to agree")
         again = [bench for bench in benches if bench.name in risen]
-        _count_run(2, sides, again, suite, path, work, progress)
+        is_complete &= _count_run(2, sides, again, suite, path, work, progress, deadline)
+    return is_complete
 
 
 def _count_run(
@@ -76,7 +93,8 @@ def _count_run(
     path: Path,
     work: Path,
     progress: CompareProgress,
-) -> None:
+    deadline: float,
+) -> bool:
     outs = [work / f"counts-{run}-{side.name}" for side in sides]
     for out in outs:
         out.mkdir()
@@ -88,10 +106,14 @@ def _count_run(
         base.started()
         head.started()
         for place, bench in enumerate(benches, start=1):
+            if time.monotonic() > deadline:
+                progress.note("time is up (--max-minutes)")
+                return False
             line = _count_one((base, head), outs, bench)
             append_line(path, {"run": run, "name": bench.name, "calls": CALLS, **line})
             told = line["failed"] or f"{line['base']} and {line['head']} instructions a call"
             progress.note(f"  {place} of {len(benches)}  {bench.name}: {told}")
+    return True
 
 
 def _valgrind(out: Path) -> tuple[str, ...]:

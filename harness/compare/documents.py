@@ -120,7 +120,7 @@ def compute_document(
         if manifest["tier"] == "time":
             outcomes.append(_by_time(name, rounds, calibration, manifest, reason))
         else:
-            outcomes.append(_by_count(name, counts, reason))
+            outcomes.append(_by_count(name, counts, manifest, reason))
     suite = judge_suite(outcomes, strict=manifest["strict"])
     times = _times(manifest, rounds)
     return {
@@ -169,11 +169,15 @@ def _by_time(
     )
 
 
-def _by_count(name: str, counts: Sequence[Mapping[str, Any]], reason: str) -> Outcome:
+def _by_count(
+    name: str, counts: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any], reason: str
+) -> Outcome:
     """Counts are exact: each run decides by one ratio, and the second has to agree."""
     seen = [one for one in counts if one["name"] == name]
     failed = [str(one["failed"]) for one in seen if one.get("failed")]
     runs = {one["run"]: _exact(one["head"] / one["base"]) for one in seen if not failed}
+    if not seen and not manifest["is_complete"]:
+        runs[1] = Decision(verdict=Verdict.INCONCLUSIVE, look=None, rounds=0)
     return judge_benchmark(
         name, runs.get(1), runs.get(2), None, reason=reason or (failed[0] if failed else "")
     )

@@ -283,7 +283,15 @@ def _measure(
     """Fill the folder with raw results, and the manifest with what came of it."""
     machine_id = manifest["machine"]["id"]
     if options.instructions:
-        callgrind.count(prepared.sides, prepared.benches, options.suite, folder, work, progress)
+        manifest["is_complete"] = callgrind.count(
+            prepared.sides,
+            prepared.benches,
+            options.suite,
+            folder,
+            work,
+            progress,
+            seconds_max=_seconds(options),
+        )
     else:
         _time(options, prepared, folder, manifest, work, progress)
     calibration = load_calibration(options.calibrations, machine_id, prepared.bodies, prepared.data)
@@ -297,6 +305,10 @@ def _measure(
     manifest["ended"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     manifest["raw"] = seal(folder)
     write_json(folder / "manifest.json", manifest)
+
+
+def _seconds(options: CompareOptions) -> float | None:
+    return None if options.minutes_max is None else 60 * options.minutes_max
 
 
 def _time(
@@ -320,7 +332,7 @@ def _time(
         path=folder / "rounds.jsonl",
         rng=np.random.default_rng(options.seed),
         begun=clock,
-        seconds_max=None if options.minutes_max is None else 60 * options.minutes_max,
+        seconds_max=_seconds(options),
         progress=progress,
     )
     timing.compare([bench for bench in prepared.benches if bench.name in loops])

@@ -136,6 +136,8 @@ def test_a_benchmark_that_was_not_counted_is_not_comparable() -> None:
     content = manifest(["a"], tier="instructions", loops={})
     found = compute_document(content, [], [], calibration([]))
     assert found["benchmarks"][0]["verdict"] == "NOT COMPARABLE"
+    short = compute_document({**content, "is_complete": False}, [], [], calibration([]))
+    assert short["benchmarks"][0]["verdict"] == "INCONCLUSIVE"
     line = {"run": 1, "name": "a", "calls": 3, "base": 0, "head": 0, "failed": "head: KeyError"}
     found = compute_document(content, [], [line], calibration([]))
     assert found["benchmarks"][0]["reason"] == "head: KeyError"
