@@ -76,6 +76,8 @@ def _quiet(judge: str, *wanted: str) -> Cell:
 # Enough for one row of quality.bits, in seconds; and what each larger gate needs at least
 _SMALL = {"files": 1, "hostile_vectors": 200}
 _HUNDRED = {"hostile_vectors": 200, "updates": 30, "search_sizes": (2_200,)}
+# A third as fast as the gate's own: time must not decide a control, even on a busy machine
+_SLOWLY = {**_HUNDRED, "trace_pace": 3.0}
 _BITS = ("quality.bits",)
 _HOSTILE, _EMULATED = "quality.bits.hostile", "quality.bits.emulated"
 _LOST, _HITS, _SEARCH = "update.latency.lost", "hit_ratio.hot.editing", "quality.search.2200"
@@ -186,7 +188,7 @@ CATALOGUE: tuple[Fault, ...] = (
         cells=(_quiet(_HITS, "PASS", "INCONCLUSIVE"), _quiet(_SEARCH), _quiet(_LOST)),
         settings={
             "only": ("hit_ratio.hot", "quality.search", "update.latency"),
-            "sizes": _HUNDRED,
+            "sizes": _SLOWLY,
         },
     ),
     Fault(
@@ -230,7 +232,7 @@ CATALOGUE: tuple[Fault, ...] = (
         cells=(_catch(_HITS, "FAIL"), _catch("decision", "NO-GO"), _quiet(_LOST)),
         settings={
             "only": ("hit_ratio.hot", "update.latency"),
-            "sizes": _HUNDRED,
+            "sizes": _SLOWLY,
             "inject": "low-hit-ratio",
         },
     ),

@@ -23,13 +23,13 @@ def render_matrix(rows: Sequence[Mapping[str, Any]], verdict: str, width: int) -
     table = Table(
         box=box.SIMPLE_HEAD, width=width, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False
     )
-    for title in ("Fault, judge", "Must", "Wanted", "Seen", "Tier"):
+    for title in ("Fault, judge", "Must", "Wanted", "Seen"):
         is_first = title == "Fault, judge"
         table.add_column(title, overflow="fold", min_width=26 if is_first else None)
     for row in rows:
-        head = f"{_SIGNS[row['state']]} {row['fault']}, {row['seconds']:.0f} s"
+        head = f"{_SIGNS[row['state']]} {row['fault']} ({row['tier']}, {row['seconds']:.0f} s)"
         style = _STYLES.get(row["state"], "yellow")
-        table.add_row(Text(head, style=style), "", "", row["state"], row["tier"])
+        table.add_row(Text(head, style=style), "", "", row["state"])
         for cell in row["cells"]:
             must = "catch it" if cell["kind"] == "catch" else "be quiet"
             style = "" if cell["right"] else "bold red"
