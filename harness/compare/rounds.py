@@ -135,8 +135,8 @@ def inner_loops(
 ) -> tuple[dict[str, int], dict[str, str]]:
     """How many calls make a sample last 5 ms on this side, by benchmark; and what failed.
 
-    Both sides then use the same number. About 0.2 s a benchmark: judged by the lower quartile of
-    as many samples as a round takes, so that neither a neighbour nor a state that grows deceives.
+    Both sides then use the same number. About 0.2 s a benchmark: judged by the shortest of
+    as many samples as a round takes, so that a neighbour who slows some of them does not deceive.
     """
     loops: dict[str, int] = {}
     failed: dict[str, str] = {}
@@ -157,7 +157,7 @@ def _loops_of(process: SideProcess, bench: Bench) -> tuple[int, str]:
         times, fault = _trial(process, bench, number)
         if fault:
             return 0, fault
-        seconds = float(np.quantile(times, 0.25)) * 1e-9
+        seconds = min(times) * 1e-9
         if seconds >= SAMPLE_S and (number == 1 or seconds <= _SAMPLE_S_MAX):
             break
         wanted = math.ceil(number * _SPARE * SAMPLE_S / max(seconds, 1e-9))
