@@ -19,6 +19,7 @@ VISIBLE_LINES_MAX = 20
 _ROWS_MAX = VISIBLE_LINES_MAX - 12
 _MARKUP = re.compile(r"([\\`*_\[\]#|~$:]|^[-+]|(?<=^\d)[.)])")
 _STYLES = {"pass": "green", "fail": "bold red", "hold": "yellow", "invalid": "bold yellow"}
+_WIDE, _NARROW = 100, 75  # columns of a terminal
 _HEADS = ("verdict", "benchmark", "head / base", "interval", "rounds", "a call")
 
 
@@ -26,13 +27,20 @@ def render_terminal(view: View, width: int) -> RenderableType:
     """Decision, one line a benchmark, what it relies on. Sign and word say what colour says."""
     style = _STYLES[view.look.tone]
     table = Table(box=box.SIMPLE_HEAD, width=width, padding=(0, 1, 0, 0), pad_edge=False)
-    for head in _HEADS:
-        table.add_column(head.capitalize(), overflow="fold", no_wrap=head == "verdict")
+    heads = _HEADS if width >= _WIDE else _HEADS[:-1]
+    for head in heads:
+        is_name = head == "benchmark"
+        table.add_column(
+            head.capitalize(),
+            overflow="fold",
+            no_wrap=not is_name and width >= _NARROW,
+            ratio=1 if is_name else None,
+        )
     for line in view.lines:
         word = Text(f"{line.look.sign} {line.verdict}", style=_STYLES[line.look.tone])
         name = Text(line.name if line.decides else f"{line.name} (trend only)")
-        more = [word, name, *map(Text, _cells(line))]
-        table.add_row(*more)
+        cells = [word, name, *map(Text, _cells(line))]
+        table.add_row(*cells[: len(heads)])
     parts: list[RenderableType] = [
         Text(f"{view.look.sign} {view.verdict}: {view.headline}. {view.tally}", style=style),
         table,

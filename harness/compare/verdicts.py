@@ -146,7 +146,7 @@ def judge_suite(outcomes: Sequence[Outcome], *, strict: bool = False, rule: Rule
     if sure:
         reasons = tuple(_sentence(one) for one in sure)
         return Suite(verdict="REGRESSED", exit_code=1, reasons=reasons, p_holm=p_holm)
-    reasons = tuple(sentence for one in deciding for sentence in _open_questions(one, p_holm, rule))
+    reasons = tuple(_open_questions(deciding, p_holm, rule))
     if not deciding:
         reasons = ("no benchmark decides",)
     if reasons:
@@ -163,13 +163,24 @@ def _sentence(one: Outcome) -> str:
     return f"{one.name}: {one.verdict}{f' ({one.reason})' if one.reason else ''}"
 
 
-def _open_questions(one: Outcome, p_holm: Mapping[str, float], rule: Rule) -> list[str]:
-    if one.verdict in (Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE):
-        return [_sentence(one)]
-    if not _is_calibrated(one):
-        assert one.standing is not None
-        return [f"{one.name}: {one.verdict}, but not calibrated: {one.standing.reason}"]
-    if one.verdict is Verdict.REGRESSED:
-        seen = p_holm[one.name]
-        return [f"{one.name}: REGRESSED, but not among so many (Holm {seen:.2g} > {rule.alpha})"]
-    return []
+def _open_questions(
+    deciding: Sequence[Outcome], p_holm: Mapping[str, float], rule: Rule
+) -> list[str]:
+    """One sentence a benchmark; those that only lack a calibration share one."""
+    found: list[str] = []
+    uncalibrated: dict[str, list[str]] = {}
+    for one in deciding:
+        if one.verdict in (Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE):
+            found.append(_sentence(one))
+        elif not _is_calibrated(one):
+            assert one.standing is not None
+            if one.verdict is Verdict.REGRESSED:
+                found.append(f"{_sentence(one)}, but not calibrated: {one.standing.reason}")
+            else:
+                uncalibrated.setdefault(one.standing.reason, []).append(one.name)
+        elif one.verdict is Verdict.REGRESSED:
+            seen = f"Holm {p_holm[one.name]:.2g} > {rule.alpha}"
+            found.append(f"{one.name}: REGRESSED, but not among so many ({seen})")
+    for reason, names in uncalibrated.items():
+        found.append(f"not calibrated, {reason}: {', '.join(names)}")
+    return found
