@@ -19,6 +19,9 @@ from harness.anchor_files import make_anchor
 from harness.commands import bench, trend
 from harness.compare.commands import calibrate as calibrate_command
 from harness.compare.commands import compare as compare_command
+from harness.compare.commands import show_compare
+from harness.compare.documents import is_compare
+from harness.compare.page import write_pages
 from harness.display import ConsoleProgress
 from harness.doctor import diagnose
 from harness.environment import project_root
@@ -216,8 +219,12 @@ def anchor(run: Path | None, label: str, reports: Path | None) -> None:
 @main.command()
 @_RUN
 def report(run: Path | None) -> None:
-    """Write the pages of RUN again from its files, and show the verdict table."""
+    """Write the pages of RUN, or of a comparison, again from its files, and show the table."""
     folder = _run_folder(run)
+    if is_compare(folder):
+        write_pages(folder)
+        show_compare(folder)
+        return
     try:
         write_report(folder)
     except (OSError, ValueError) as error:

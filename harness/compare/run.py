@@ -294,6 +294,7 @@ def _measure(
         )
     else:
         _time(options, prepared, folder, manifest, work, progress)
+    manifest["incomparable"] |= _edited(options, prepared)
     calibration = load_calibration(options.calibrations, machine_id, prepared.bodies, prepared.data)
     write_json(folder / "calibration.json", calibration.as_json())
     load = environment.load_now()
@@ -305,6 +306,16 @@ def _measure(
     manifest["ended"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     manifest["raw"] = seal(folder)
     write_json(folder / "manifest.json", manifest)
+
+
+def _edited(options: CompareOptions, prepared: Prepared) -> dict[str, str]:
+    """Benchmarks whose body in the checkout, which runs on both sides, is no longer the same."""
+    now = read_bodies(options.suite.timings)
+    return {
+        bench.name: "its body was edited during the comparison"
+        for bench in prepared.benches
+        if now.get(bench.benchmark, "") != prepared.bodies[bench.name]
+    }
 
 
 def _seconds(options: CompareOptions) -> float | None:

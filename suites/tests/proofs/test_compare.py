@@ -204,6 +204,20 @@ def test_a_base_older_than_its_benchmarks_can_be_compared(root: Path) -> None:
     assert read_json(folder / "manifest.json")["incomparable"] == {}
 
 
+def test_a_benchmark_edited_meanwhile_is_not_comparable(root: Path) -> None:
+    class Editor(CompareProgress):
+        def stage(self, text: str) -> None:
+            if text.startswith("calls a sample"):
+                write(root, {SUITE: TIMINGS.replace("titanstore.work()", "titanstore.same()")})
+
+    options = options_of(root, "HEAD", "HEAD~0", benchmark="Work", minutes_max=0.01)
+    folder = run_compare(options, Editor())
+    assert folder is not None
+    document = read_json(folder / "compare.json")
+    assert verdicts(document) == {"counted.Work.time_work": "NOT COMPARABLE"}
+    assert document["benchmarks"][0]["reason"] == "its body was edited during the comparison"
+
+
 def test_paths_that_do_not_differ_are_nothing_to_compare(root: Path) -> None:
     first = git(root, "rev-parse", "HEAD")
     commit(root, {"docs/page.md": "x"})
@@ -297,6 +311,20 @@ def test_the_command_says_that_nothing_differs(tmp_path: Path) -> None:
         pytest.skip("not a git checkout: there are no commits to compare")
     done = harness("compare", "HEAD", "HEAD~0", "--paths", "src", "--reports", str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "nothing to compare: no file below src differs\n")
+
+
+def test_the_pages_are_written_again(root: Path) -> None:
+    folder, _ = result(root, "HEAD", "HEAD", benchmark="Same.*3", minutes_max=0.01)
+    before = (folder / "compare.html").read_bytes()
+    for name in ("compare.html", "junit.xml", "summary.md"):
+        (folder / name).unlink()
+    done = harness("report", str(folder))
+    assert done.returncode == 0
+    assert "INCONCLUSIVE" in done.stdout
+    assert (folder / "compare.html").read_bytes() == before
+    assert harness("verify", str(folder)).returncode == 0
+    (folder / "rounds.jsonl").write_text("{}\n")
+    assert harness("verify", str(folder)).returncode == 1
 
 
 def test_the_help_tells_each_exit_status() -> None:
