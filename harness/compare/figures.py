@@ -64,17 +64,17 @@ def draw_rounds(line: Line, runs: Sequence[Sequence[float]], place: int) -> Draw
     place
         Makes the name unique in the page.
     """
-    if not any(runs):
+    both = list(zip(runs, (line.first, line.second), strict=False))
+    shown = [rounds for rounds, run in both if rounds and run is not None]
+    if not shown:
         return None
     name = f"rounds-{place}"
     with style():
-        total = sum(len(rounds) for rounds in runs if rounds)
+        total = sum(len(rounds) for rounds in shown)
         canvas = Canvas(figsize=(_WIDTH, 1.3 + 0.018 * total + 0.3), layout="constrained")
         axes = canvas.add_subplot()
         row, ends, words = 0.0, [], []
-        for number, (rounds, run) in enumerate(
-            zip(runs, (line.first, line.second), strict=False), start=1
-        ):
+        for number, (rounds, run) in enumerate(both, start=1):
             if not rounds or run is None:
                 continue
             ratios = [math.exp(value) for value in rounds]

@@ -159,3 +159,10 @@ def test_an_inconclusive_benchmark_tells_what_would_have_shown() -> None:
     shown["benchmarks"][0]["verdict"] = "INCONCLUSIVE"
     shown["benchmarks"][0]["first"] |= {"verdict": "INCONCLUSIVE", "smallest_effect": 1.123}
     assert view_of(shown).lines[0].effect_text == "a slowdown by 12.3% would have shown"
+
+
+def test_a_benchmark_that_failed_after_some_rounds_has_no_dots(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "c", {SAME: 0.0}, incomparable={SAME: "it was edited"})
+    write_pages(folder)
+    assert "as a dot" not in page(folder)
+    assert "it was edited" in page(folder)
