@@ -25,6 +25,7 @@ from harness.compare.sides import Bench
 
 __all__ = ["Calibrated", "render_standings", "run_calibration"]
 
+_NAME = 28  # columns of a name
 _TOLD_EVERY = 8  # rounds between two lines of progress
 
 
@@ -144,9 +145,10 @@ def _told(made: int, missing: int, spent: float) -> str:
 def render_standings(found: Calibrated, width: int) -> RenderableType:
     """A line a benchmark: may it decide, and why not."""
     table = Table(box=box.SIMPLE_HEAD, width=width, padding=(0, 1, 0, 0), pad_edge=False)
-    heads = ("Benchmark", "Standing", "Rounds", "False REGRESSED", "5 % found", "Autocorrelation")
+    heads = ("Benchmark", "Standing", "Rounds", "False REGRESSED", "5 % found", "Correlated")
     for head in heads:
-        table.add_column(head, overflow="fold")
+        is_name = head == "Benchmark"
+        table.add_column(head, overflow="fold", min_width=_NAME if is_name else None)
     for name, one in sorted(found.standings.items()):
         rates = ("not known", "not known")
         if one.state != "uncalibrated":
