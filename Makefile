@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: gate test lint bench lock clean
+.PHONY: gate test lint bench baseline timings trend lock clean
 
 gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
@@ -18,8 +19,22 @@ lint: $(READY)  ## format, rules, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## the benchmarks at full size; never on a loaded machine
-	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/pytest suites/bench --size=full --benchmark-enable -o addopts=--import-mode=importlib
+bench: $(READY)  ## the benchmarks at full size, judged; never on a loaded machine
+	mkdir -p .benchmarks
+	$(QUIET) $(BIN)/pytest suites/bench --size=full --benchmark-enable \
+	    --benchmark-json=.benchmarks/run.json -o addopts=--import-mode=importlib
+	$(BIN)/harness bench .benchmarks/run.json $(addprefix --baseline ,$(wildcard .benchmarks/baseline.json))
+
+baseline:  ## from now on, `make bench` must have the benchmarks of the run before
+	cp .benchmarks/run.json .benchmarks/baseline.json
+
+timings: $(READY)  ## asv: this commit into the history, which `asv publish` draws
+	$(BIN)/asv machine --yes
+	$(QUIET) $(BIN)/asv run --skip-existing --show-stderr 'HEAD^!'
+	$(BIN)/asv publish
+
+trend: $(READY)  ## where the stored history took a step
+	$(BIN)/harness trend
 
 $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,4 +47,4 @@ lock:  ## resolve the lock file anew (needs uv)
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .asv

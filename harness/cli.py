@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,25 @@ import click
 from rich.console import Console
 
 from fixtures.titan.recorded import usual_folder
+from harness.anchor_files import make_anchor
+from harness.commands import bench, trend
+from harness.compare.commands import calibrate as calibrate_command
+from harness.compare.commands import compare as compare_command
+from harness.compare.commands import show_compare
+from harness.compare.documents import is_compare
+from harness.compare.page import write_pages
 from harness.display import ConsoleProgress
 from harness.doctor import diagnose
 from harness.environment import project_root
 from harness.errors import EvidenceError, HarnessError
+from harness.prove.commands import command as prove_command
 from harness.report.model import read_report
 from harness.report.terminal import render_terminal
 from harness.report.write import write_report
 from harness.run import Options, run_gates
+from harness.signals import INTERRUPTED, TERMINATED, sigterm_tidies_up
 from harness.targets import PROFILES, load_targets
-from harness.verify import verify_run
+from harness.verifiers import verify_folder
 from harness.workload.editing import EditingSession, editing_session
 from harness.workload.git import git_replay
 from harness.workload.trace import Trace, save_trace
@@ -34,7 +41,7 @@ from harness.workload.trace import Trace, save_trace
 __all__ = ["main"]
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 96}
-_INTERRUPTED, _TERMINATED = 130, 143
+_INTERRUPTED, _TERMINATED = INTERRUPTED, TERMINATED
 
 
 class _Group(click.Group):
@@ -66,6 +73,15 @@ def main() -> None:
     Exit status of `gate`: 0 GO, 1 NO-GO, 2 wrong use or configuration, 3 HOLD (something is not
     known), 4 the harness itself failed, 130 interrupted.
     """
+
+
+main.add_command(prove_command)
+main.add_command(compare_command)
+main.add_command(calibrate_command)
+
+
+main.add_command(bench)
+main.add_command(trend)
 
 
 _RUN = click.argument(
@@ -122,6 +138,11 @@ def _run_folder(run: Path | None) -> Path:
     help="TOML with accepted misses (docs/reference/waivers.md).",
 )
 @click.option(
+    "--anchor",
+    type=click.Path(exists=True, path_type=Path),
+    help="Anchor to show each row beside.  [default: the newest of reports/anchors]",
+)
+@click.option(
     "--reports",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where runs are kept.  [default: reports/]",
@@ -146,20 +167,10 @@ def gate(**given: Any) -> None:
         command=["harness", *(shlex.quote(word) for word in sys.argv[1:])],
         **{**given, "only": tuple(given["only"])},
     )
-    with _sigterm_tidies_up(), ConsoleProgress(console) as progress:
+    with sigterm_tidies_up(), ConsoleProgress(console) as progress:
         run = run_gates(options, progress)
     _show(run)
     sys.exit(json.loads((run / "verdicts.json").read_text())["decision"]["exit_code"])
-
-
-@contextmanager
-def _sigterm_tidies_up() -> Iterator[None]:
-    """A cancelled run ends its workers and removes its folder, as after Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _show(run: Path) -> None:
@@ -174,11 +185,12 @@ def _show(run: Path) -> None:
 def verify(run: Path | None) -> None:
     """Recompute every verdict of RUN from its raw samples.
 
-    RUN is a folder, or its name below reports/; without it, reports/latest. Exit status 0 if
-    verdicts and evidence agree, 1 if they do not.
+    RUN is a folder, or its name below reports/; without it, reports/latest. A proof
+    (reports/proofs/...) and an anchor (reports/anchors/...) are recomputed likewise. Exit status 0
+    if verdicts and evidence agree, 1 if they do not.
     """
     folder = _run_folder(run)
-    faults = verify_run(folder)
+    faults = verify_folder(folder)
     for fault in faults:
         click.echo(fault)
     if faults:
@@ -188,9 +200,31 @@ def verify(run: Path | None) -> None:
 
 @main.command()
 @_RUN
+@click.option("--label", required=True, help="Name of the release: its tag, say.")
+@click.option(
+    "--reports",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where anchors are kept, in a folder anchors.  [default: reports/]",
+)
+def anchor(run: Path | None, label: str, reports: Path | None) -> None:
+    """Keep RUN as the anchor of a release: later reports show each row beside its value.
+
+    RUN is a folder, or its name below reports/; without it, reports/latest. It must stand
+    (`harness verify`). Its raw samples are kept with it.
+    """
+    kept = make_anchor(_run_folder(run), label, reports or project_root() / "reports")
+    click.echo(f"{os.path.relpath(kept)}: anchor {label}")
+
+
+@main.command()
+@_RUN
 def report(run: Path | None) -> None:
-    """Write the pages of RUN again from its files, and show the verdict table."""
+    """Write the pages of RUN, or of a comparison, again from its files, and show the table."""
     folder = _run_folder(run)
+    if is_compare(folder):
+        write_pages(folder)
+        show_compare(folder)
+        return
     try:
         write_report(folder)
     except (OSError, ValueError) as error:

@@ -4,11 +4,14 @@ manifest.json      what was measured, by what, where, when; SHA-256 of each file
 targets.json       the promises as they were read
 waivers.json       the waivers as they were read
 samples/*.json.gz  raw samples
+proof.json         the newest proof that the gates can fail, if there is one
+anchor.json        the last release's values, if there are any
 verdicts.json      what follows; harness/verdicts.schema.json
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -19,16 +22,19 @@ from typing import Any
 
 import jsonschema
 
+from harness.beside import Beside, read_beside
 from harness.errors import EvidenceError, HarnessError, UsageError
-from harness.gates import Setting, decide, gate_as_json, judge_gate
+from harness.gates import Setting, decide, judge_gate
 from harness.measurement import Measurement, read_measurement
 from harness.targets import Targets, parse_targets
+from harness.verdicts import gate_as_json
 from harness.waivers import Waiver
 
 __all__ = [
     "check_verdicts",
     "compute_verdicts",
     "read_json",
+    "seal_files",
     "seal_samples",
     "verdicts_of_run",
     "write_json",
@@ -86,17 +92,28 @@ def seal_samples(run: Path) -> dict[str, str]:
     }
 
 
+def seal_files(run: Path, names: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of those of a run's other files that are there, by name."""
+    return {
+        name: hashlib.sha256((run / name).read_bytes()).hexdigest()
+        for name in names
+        if (run / name).is_file()
+    }
+
+
 def compute_verdicts(
     manifest: Mapping[str, Any],
     targets: Targets,
     waivers: Sequence[Waiver],
     measurements: Mapping[str, Measurement],
     damaged: Mapping[str, str],
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     """The content of verdicts.json; a function of its arguments only.
 
     `damaged` says what is wrong with measurements that were made but cannot be used, by name.
     """
+    beside = beside or Beside()
     setting = Setting(
         profile=manifest["profile"],
         commit=manifest["commit"],
@@ -104,6 +121,7 @@ def compute_verdicts(
         config_digest=manifest["config_digest"],
         machine=manifest["machine"]["id"],
         now=manifest["ended_s"],
+        started=datetime.datetime.fromisoformat(manifest["started"]).timestamp(),
     )
     by_state = {
         state: {waiver.gate: waiver.reason for waiver in waivers if waiver.state == state}
@@ -121,7 +139,9 @@ def compute_verdicts(
         )
         for gate in targets.gates
     ]
-    decision = decide(judged, setting.profile, strict=manifest["strict"])
+    unproved = beside.why_unproved(manifest)
+    decision = decide(judged, setting.profile, strict=manifest["strict"], unproved=unproved)
+    gates = [gate_as_json(gate, setting.profile) for gate in judged]
     run = {
         name: manifest[name]
         for name in (
@@ -145,8 +165,10 @@ def compute_verdicts(
             "exit_code": decision.exit_code,
             "reasons": list(decision.reasons),
         },
-        "gates": [gate_as_json(gate, setting.profile) for gate in judged],
+        "gates": gates,
         "waivers": [asdict(waiver) for waiver in waivers],
+        "proof": beside.proof_shown(unproved),
+        "anchor": beside.anchor_shown(manifest, gates),
     }
 
 
@@ -176,14 +198,18 @@ def verdicts_of_run(run: Path) -> tuple[dict[str, Any], list[str]]:
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(f"manifest.json or waivers.json is damaged: {error!r}") from error
     measurements, damaged, faults = _read_samples(run, sealed)
+    beside, strange = read_beside(run, manifest)
+    faults += strange
     faults += [
         f"waivers.json: that of {one.gate} had run out when the run began" for one in overdue
     ]
     waivers = [replace(one, state="expired") if one in overdue else one for one in waivers]
     try:
-        return compute_verdicts(manifest, targets, waivers, measurements, damaged), faults
-    except (KeyError, TypeError, AttributeError) as error:
+        verdicts = compute_verdicts(manifest, targets, waivers, measurements, damaged, beside)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise EvidenceError(f"manifest.json is damaged: {error!r}") from error
+    verdicts["run"]["manifest_sha256"] = seal_files(run, ["manifest.json"])["manifest.json"]
+    return verdicts, faults
 
 
 def _is_over(waiver: Waiver, manifest: Mapping[str, Any]) -> bool:

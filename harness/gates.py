@@ -11,13 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
-from harness.measurement import Measurement, Process, Rival
+from harness.measurement import Measurement, Process
 from harness.statistics import Interval, interval_of
 from harness.targets import Gate, Row
 
-__all__ = ["Decision", "GateVerdict", "RowVerdict", "Setting", "Verdict", "decide", "judge_gate"]
+__all__ = [
+    "Decision",
+    "GateVerdict",
+    "RowVerdict",
+    "Setting",
+    "Verdict",
+    "decide",
+    "decides",
+    "judge_gate",
+    "row_interval",
+]
 
 
 class Verdict(StrEnum):
@@ -34,6 +43,8 @@ class Verdict(StrEnum):
 
 _WORST_FIRST = list(Verdict)
 _CLOCK_STEP_S = 60  # the wall clock may be set back while a run is under way
+_SERIES_MIN = 10  # equal series of fewer times could be chance, on a coarse clock
+_MADE_BEFORE = ("real-time", "simulated")  # tiers whose evidence a run finds and does not make
 EXIT_CODES = {"GO": 0, "NO-GO": 1, "HOLD": 3}
 
 
@@ -47,6 +58,7 @@ class Setting:
     config_digest: str
     machine: str
     now: float  # seconds since the epoch, when the run ended
+    started: float = -math.inf  # the same, when it began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +119,7 @@ def judge_row(
     if fault:
         return _without_interval(row, Verdict.INVALID, fault, measurement)
     try:
-        interval = _interval(row, measurement.processes)
+        interval = row_interval(row, measurement.processes)
     except ValueError as error:
         return _without_interval(row, Verdict.INVALID, str(error), measurement)
     verdict = compare(row.comparator, row.limit, interval)
@@ -132,7 +144,7 @@ def judge_row(
     )
 
 
-def _interval(row: Row, processes: Sequence[Process]) -> Interval:
+def row_interval(row: Row, processes: Sequence[Process]) -> Interval:
     """The row's statistic of some processes; raises ValueError unless all of it is finite."""
     interval = interval_of(
         processes, row.statistic, confidence=row.confidence, resample=row.resample
@@ -208,6 +220,9 @@ def _invalid_because(row: Row, measurement: Measurement, setting: Setting) -> st
         return f"measured {age:.0f} s before the end of the run, at most {row.age_max_s:.0f} count"
     if age < -_CLOCK_STEP_S:
         return f"measured {-age:.0f} s after the end of the run"
+    is_earlier = measurement.started < setting.started - _CLOCK_STEP_S
+    if is_earlier and measurement.evidence not in _MADE_BEFORE:
+        return "measured before this run began: its raw samples are of another run"
     if measurement.unit != row.unit:
         return f"measured in {measurement.unit!r}, the target is in {row.unit!r}"
     if measurement.evidence not in row.accepts:
@@ -242,6 +257,15 @@ def _invalid_samples(row: Row, measurement: Measurement) -> str:
             if seen is not wanted:
                 state = ("on" if seen else "off") if isinstance(seen, bool) else "in unknown state"
                 return f"{name} was {state}, {'on' if wanted else 'off'} wanted"
+    return _repeated(row, treated)
+
+
+def _repeated(row: Row, processes: Sequence[Process]) -> str:
+    """Two processes never take the same series of times: else one of them did not run."""
+    series = [tuple(process.values) for process in processes]
+    series = [one for one in series if len(one) >= _SERIES_MIN and len(set(one)) > 1]
+    if row.unit == "s" and len(set(series)) < len(series):
+        return "two processes have the same samples: they are one process, twice"
     return ""
 
 
@@ -302,10 +326,18 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return min(verdicts, key=_WORST_FIRST.index, default=Verdict.NOT_RUN)
 
 
-def decide(gates: Sequence[GateVerdict], profile: str, *, strict: bool) -> Decision:
+def decide(
+    gates: Sequence[GateVerdict], profile: str, *, strict: bool, unproved: str = ""
+) -> Decision:
     """GO if every blocking gate is PASS or WAIVED, NO-GO if one is FAIL or INFEASIBLE, else HOLD.
 
-    `strict` turns the exit status of HOLD, 3, into 1.
+    Parameters
+    ----------
+    strict
+        Turns the exit status of HOLD, 3, into 1.
+    unproved
+        Why there is no current proof that the gates can fail; then a release verdict, which is
+        one of any profile but ci, is HOLD where it would be GO.
     """
     blocking = [gate for gate in gates if gate.blocking]
     open_gates = [gate for gate in blocking if gate.verdict not in (Verdict.PASS, Verdict.WAIVED)]
@@ -314,6 +346,8 @@ def decide(gates: Sequence[GateVerdict], profile: str, *, strict: bool) -> Decis
     reasons = tuple(f"{gate.gate.id}: {gate.verdict}" for gate in (failed or open_gates))
     if not blocking:
         reasons = ("no gate blocks in this profile",)
+    if unproved and profile != "ci" and verdict != "NO-GO":
+        verdict, reasons = "HOLD", (*reasons, unproved)
     label = verdict
     if profile == "ci":
         word = {"GO": "PASS", "NO-GO": "FAIL", "HOLD": "HOLD"}[verdict]
@@ -325,73 +359,3 @@ def decide(gates: Sequence[GateVerdict], profile: str, *, strict: bool) -> Decis
         exit_code=1 if strict and exit_code == 3 else exit_code,
         reasons=reasons,
     )
-
-
-def gate_as_json(judged: GateVerdict, profile: str) -> dict[str, Any]:
-    """A judged gate as verdicts.json holds it."""
-    return {
-        "id": judged.gate.id,
-        "claim": judged.gate.claim,
-        "owner": judged.gate.owner,
-        "blocking": judged.blocking,
-        "verdict": str(judged.verdict),
-        "reason": judged.reason,
-        "rows": [_row_as_json(row, profile) for row in judged.rows],
-    }
-
-
-def _row_as_json(judged: RowVerdict, profile: str) -> dict[str, Any]:
-    row, interval, measurement = judged.row, judged.interval, judged.measurement
-    content: dict[str, Any] = {
-        "id": row.id,
-        "label": row.label,
-        "blocking": decides(judged, profile),
-        "verdict": str(judged.verdict),
-        "reason": judged.reason,
-        "metric": row.metric,
-        "statistic": row.statistic,
-        "unit": row.unit,
-        "comparator": row.comparator,
-        "limit": row.limit,
-        "estimate": None if interval is None else interval.estimate,
-        "low": None if interval is None else interval.low,
-        "high": None if interval is None else interval.high,
-        "headroom": judged.headroom,
-        "samples": 0 if interval is None else interval.samples,
-        "processes": 0 if interval is None else interval.processes,
-        "accepts": list(row.accepts),
-        "population": dict(row.population),
-        "evidence": "",
-        "measurement": "",
-        "bound": None,
-        "bound_reason": "",
-        "context": {},
-        "beside": [],
-    }
-    if measurement is not None:
-        bound = measurement.bound
-        content |= {
-            "population": dict(measurement.population) or dict(row.population),
-            "evidence": measurement.evidence,
-            "measurement": f"samples/{measurement.id}.json.gz",
-            "bound": None if bound is None else bound.value,
-            "bound_reason": "" if bound is None else bound.reason,
-            "context": dict(measurement.context),
-            "beside": [_beside(rival, row) for rival in measurement.beside],
-        }
-    return content
-
-
-def _beside(rival: Rival, row: Row) -> dict[str, Any]:
-    """A rival's figures; none where its samples give none, for they decide nothing."""
-    try:
-        interval = _interval(row, rival.processes)
-    except ValueError:
-        interval = None
-    return {
-        "subject": rival.subject,
-        "unit": row.unit,
-        "estimate": None if interval is None else interval.estimate,
-        "low": None if interval is None else interval.low,
-        "high": None if interval is None else interval.high,
-    }

@@ -12,8 +12,15 @@ from typing import Any
 
 from fixtures.titan.recorded import RecordedSet, load_recorded
 from harness import environment
+from harness.beside import SEALED, lay_beside
 from harness.errors import EvidenceError, HarnessError, UsageError
-from harness.evidence import seal_samples, verdicts_of_run, write_json, write_verdicts
+from harness.evidence import (
+    seal_files,
+    seal_samples,
+    verdicts_of_run,
+    write_json,
+    write_verdicts,
+)
 from harness.measurement import Measurement, write_measurement
 from harness.measures import (
     disk,
@@ -32,10 +39,11 @@ from harness.measures import (
 from harness.measures.base import SIZES, Context, Plan, Sizes
 from harness.population import build_store
 from harness.prepare import prepare
+from harness.prove.proof import gates_digest
 from harness.report.write import write_report
 from harness.subjects.reference import ReferenceSubject, effective_config
-from harness.targets import Targets, load_targets
-from harness.waivers import Waiver, load_waivers
+from harness.targets import load_targets
+from harness.waivers import load_waivers
 from harness.workload.git import git_replay
 
 __all__ = ["MEASURES", "PLANS", "Options", "Progress", "run_gates"]
@@ -115,6 +123,8 @@ class Options:
         Folder of source files; None: the standard library of the running Python.
     recorded
         Folder of recorded vectors, None if there are none.
+    anchor
+        Folder or file of an anchor; None: the newest below `reports`, of this machine if one is.
     empty_body
         The mocked Titan answers `{}`, as plain moto does: for the proof that this is noticed.
     after_build
@@ -133,6 +143,7 @@ class Options:
     recorded: Path | None = None
     git: Path | None = None
     waivers: Path | None = None
+    anchor: Path | None = None
     keep: bool = False
     empty_body: bool = False
     sizes: Sizes | None = None
@@ -202,6 +213,17 @@ def run_gates(options: Options, progress: Progress) -> Path:
             write_measurement(run, measurement)
         # what was measured while the tree changed is of neither tree: then all rows are INVALID
         code = environment.code_of(root)
+        digest = gates_digest(root)
+        lay_beside(
+            run,
+            options.reports,
+            anchor=options.anchor,
+            machine=machine_id,
+            digest=digest,
+            now=time.time(),
+        )
+        write_json(run / "targets.json", targets.document)
+        write_json(run / "waivers.json", {"waivers": [asdict(waiver) for waiver in waivers]})
         manifest = {
             "schema_version": 1,
             "id": name,
@@ -227,9 +249,11 @@ def run_gates(options: Options, progress: Progress) -> Path:
             "started": started.isoformat(timespec="seconds"),
             "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "ended_s": time.time(),
+            "gates_digest": digest,
             "samples": seal_samples(run),
+            "sealed": seal_files(run, SEALED),
         }
-        _judge(run, manifest, targets, waivers, progress)
+        _judge(run, manifest, progress)
     except BaseException:
         shutil.rmtree(run, ignore_errors=True)
         raise
@@ -239,17 +263,9 @@ def run_gates(options: Options, progress: Progress) -> Path:
     return run
 
 
-def _judge(
-    run: Path,
-    manifest: Mapping[str, Any],
-    targets: Targets,
-    waivers: Sequence[Waiver],
-    progress: Progress,
-) -> None:
+def _judge(run: Path, manifest: Mapping[str, Any], progress: Progress) -> None:
     progress.stage("judge and report", 0)
     write_json(run / "manifest.json", manifest)
-    write_json(run / "targets.json", targets.document)
-    write_json(run / "waivers.json", {"waivers": [asdict(waiver) for waiver in waivers]})
     # from the files just written, as `harness verify` will: what is not in them does not count
     try:
         verdicts, faults = verdicts_of_run(run)

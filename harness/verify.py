@@ -9,7 +9,7 @@ from typing import Any
 from harness.evidence import check_verdicts, read_json, verdicts_of_run
 from harness.targets import load_targets
 
-__all__ = ["verify_run"]
+__all__ = ["differences", "verify_run"]
 
 
 def verify_run(run: Path) -> list[str]:
@@ -25,7 +25,7 @@ def verify_run(run: Path) -> list[str]:
     breach = check_verdicts(claimed)
     if breach:
         faults.append(f"verdicts.json breaks its schema: {breach}")
-    faults += _differences("", claimed, computed)
+    faults += differences("", claimed, computed)
     if read_json(run / "targets.json") != _as_json(load_targets().document):
         faults.append("targets.json is not what this checkout promises (harness/targets.toml)")
     return faults
@@ -40,7 +40,8 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def _differences(place: str, claimed: Any, computed: Any) -> list[str]:
+def differences(place: str, claimed: Any, computed: Any) -> list[str]:
+    """Where two JSON values differ, each place by its path from `place` on."""
     if isinstance(claimed, dict) and isinstance(computed, dict):
         found = []
         for key in sorted(claimed.keys() | computed.keys()):
@@ -48,13 +49,13 @@ def _differences(place: str, claimed: Any, computed: Any) -> list[str]:
             if key not in claimed or key not in computed:
                 found.append(f"{where}: {'missing' if key not in claimed else 'not in evidence'}")
             else:
-                found += _differences(where, claimed[key], computed[key])
+                found += differences(where, claimed[key], computed[key])
         return found
     if isinstance(claimed, list) and isinstance(computed, list) and len(claimed) == len(computed):
         found = []
         for at, (one, other) in enumerate(zip(claimed, computed, strict=True)):
             name = one.get("id", at) if isinstance(one, dict) else at
-            found += _differences(f"{place}[{name}]", one, other)
+            found += differences(f"{place}[{name}]", one, other)
         return found
     if claimed == computed and type(claimed) is type(computed):
         return []

@@ -105,10 +105,13 @@ def _covers(commits: str, commit: str, root: Path) -> bool:
 def _is_ancestor(older: str, newer: str, root: Path) -> bool:
     if older.startswith("-") or newer.startswith("-"):
         return False  # would be read as an option
-    done = subprocess.run(
-        ["git", "-C", str(root), "merge-base", "--is-ancestor", older, newer],
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "merge-base", "--is-ancestor", older, newer],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False  # what cannot be shown to be covered is not
     return done.returncode == 0

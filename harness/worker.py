@@ -25,7 +25,7 @@ from typing import IO, Any
 from harness.environment import instruments, project_root
 from harness.measurement import Process
 
-__all__ = ["Task", "WorkerError", "run_each", "run_tasks", "run_worker", "run_workers"]
+__all__ = ["Task", "WorkerError", "end_with", "run_each", "run_tasks", "run_worker", "run_workers"]
 
 _CLEARED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they slow numpy's BLAS several times over
 _LAST_WORDS = 600
@@ -216,7 +216,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Be killed by the kernel when the parent ends, however it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -226,7 +226,7 @@ def _end_with(parent: int) -> None:
 def _main() -> None:
     measure = sys.argv[1]
     job = json.loads(sys.stdin.buffer.read())
-    _end_with(job["parent"])
+    end_with(job["parent"])
     module = importlib.import_module(f"harness.measures.{measure}")
     before = instruments()
     answer = module.sample(job)

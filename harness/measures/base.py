@@ -29,7 +29,9 @@ class Sizes:
     cold_gets: int = 100  # at most one a document: the next one would not be cold
     hostile_vectors: int = 20_000
     memory_operations: int = 100_000  # the same section
+    memory_corpora: tuple[str, ...] = ("files-1024", "files-1536")  # the same section: both
     trace_reads: int = 5_000
+    trace_pace: float = 1.0  # of the trace's own; 2 is half as fast
     starts: int = 20  # the same section
     catalog_keys: int = 100_000  # the same section
     large_vectors: int = 0  # of the store for the rows at 1 000 000; 0: not measured

@@ -66,9 +66,10 @@ def _session(
     name: str,
     session: EditingSession,
     *,
-    pace: float = 1.0,
+    pace: float | None = None,
     processes: int | None = None,
 ) -> Plan:
+    pace = context.sizes.trace_pace if pace is None else pace
     traces = [
         editing_session(context.seed + place, session, source=population.corpus_digest)
         for place in range(processes or context.sizes.processes)

@@ -40,8 +40,10 @@ _PACKAGES = ("titanstore", "lmdb", "numpy", "zstandard")
 def measure(context: Context) -> list[Measurement]:
     """One measurement a corpus, and its clean pages; LanceDB's engine; "current" beside it."""
     found = []
-    for place, (name, population) in enumerate(context.populations.items()):
-        found += _of(context, name, population, is_traced=place == 0)
+    for name, population in context.populations.items():
+        if name in context.sizes.memory_corpora:
+            first = context.sizes.memory_corpora[0]
+            found += _of(context, name, population, is_traced=name == first)
     return [*found, *([_engine(context)] if context.sizes.lance_processes else [])]
 
 

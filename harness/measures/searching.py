@@ -28,7 +28,8 @@ _K = 10
 _CHUNKS = 22
 _BATCH = 64
 _SAVES = 40  # before the second half of the queries
-_AGAIN = 100  # queries asked twice: the second answer may come from the result cache
+_AGAIN = 100  # queries asked twice in a row: the second answer comes from the result cache
+_BEFORE = 8  # queries asked before a save and after all of them; the cache holds 16 answers
 _SHOWN = 5
 
 
@@ -169,20 +170,16 @@ class _Comparison:
         for metric in METRICS:
             truth = oracle.search_many(asked, _K, metric)
             for place, query in enumerate(asked):
-                found = subject.search(query, _K, metric)
-                wrong[place] |= self._differs(
-                    f"{name}, {metric}, query {place}", found, truth[place]
-                )
+                for word in ("", " again")[: 2 if place < _AGAIN else 1]:
+                    found = subject.search(query, _K, metric)
+                    words = f"{name}, {metric}, query {place}{word}"
+                    wrong[place] |= self._differs(words, found, truth[place])
             for first in range(0, len(asked) if metric == "cosine" else 0, _BATCH):
                 block = slice(first, first + _BATCH)
                 answers = subject.search_many(asked[block], _K, metric)
                 for place, found in enumerate(answers, first):
                     words = f"{name}, batch, query {place}"
                     wrong[place] |= self._differs(words, found, truth[place])
-            for place in range(min(_AGAIN, len(asked))):
-                found = subject.search(asked[place], _K, metric)
-                words = f"{name}, {metric}, query {place} again"
-                wrong[place] |= self._differs(words, found, truth[place])
         self.values += wrong.astype(float).tolist()
 
     def _differs(
@@ -216,9 +213,10 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
         return _sample_recall(job)
     comparison = _Comparison()
     path = Path(job["store"])
-    for name, subject, originals, count in _stages(job, path):
+    for name, subject, originals, count, again in _stages(job, path):
         rows = np.stack(list(originals.values()))
-        asked = make_queries(rows, count, np.random.default_rng([job["seed"], len(name)]))
+        rng = np.random.default_rng([job["seed"], len(name)])
+        asked = np.concatenate([again, make_queries(rows, count - len(again), rng)])
         comparison.queries(name, subject, Oracle(list(originals), rows), asked)
         comparison.similarities(subject, originals, asked)
         subject.close()
@@ -232,10 +230,15 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _stages(
-    job: Mapping[str, Any], path: Path
-) -> Iterator[tuple[str, ReferenceSubject, Mapping[str, Vectors], int]]:
-    """What is searched: as stored, opened for reading; and after saves, by the writer itself."""
+_Stage = tuple[str, ReferenceSubject, Mapping[str, Vectors], int, Vectors]
+
+
+def _stages(job: Mapping[str, Any], path: Path) -> Iterator[_Stage]:
+    """What is searched: as stored, opened for reading; and after saves, by the writer itself.
+
+    Name, subject, what it holds, number of queries, and those of them that the subject answered
+    before the saves: what it kept of them must not be taken for the present.
+    """
     count = job["queries"]
     if "rows" in job:
         folder = Path(job["rows"])
@@ -245,9 +248,16 @@ def _stages(
         for first in range(0, len(keys), _CHUNKS):
             rows = slice(first, first + _CHUNKS)
             writer.put_document(f"document {first}", keys[rows], vectors[rows])
-        yield "just written", writer, dict(zip(keys, vectors, strict=True)), count // 2
+        none = vectors[:0]
+        yield "just written", writer, dict(zip(keys, vectors, strict=True)), count // 2, none
         reader = ReferenceSubject(path, job["settings"], read_only=True)
-        yield "opened again", reader, dict(zip(keys, vectors, strict=True)), count - count // 2
+        yield (
+            "opened again",
+            reader,
+            dict(zip(keys, vectors, strict=True)),
+            count - count // 2,
+            none,
+        )
         return
     population = load_population(Path(job["population"]))
     session = Session(Path(job["edits"]), population)
@@ -256,11 +266,22 @@ def _stages(
     else:
         build_store(population, path, job["settings"])
     reader = ReferenceSubject(path, job["settings"], read_only=True)
-    yield "as stored", reader, session.vectors(), count // 2
+    stored = session.vectors()
+    held = np.stack(list(stored.values()))
+    yield "as stored", reader, stored, count // 2, held[:0]
     writer = ReferenceSubject(path, job["settings"], create=False)
-    for document, content in session.saves(min(_SAVES, len(session.edits))):
+    asked: list[Vectors] = []
+    saves = min(_SAVES, len(session.edits))
+    for number, (document, content) in enumerate(session.saves(saves)):
+        if number >= saves - _BEFORE:
+            # what is about to be written: the kept answer, which cannot have it, is stale then
+            news = next((vector for key, vector in content if key not in stored), held[0])
+            writer.search(news, _K, METRICS[0])
+            asked.append(news)
         writer.update_document(document, content)
-    yield f"after {session.done} saves", writer, session.vectors(), count - count // 2
+        stored = {**stored, **dict(content)}
+    again = np.stack(asked) if asked else held[:0]
+    yield f"after {session.done} saves", writer, session.vectors(), count - count // 2, again
 
 
 def _sample_recall(job: Mapping[str, Any]) -> dict[str, Any]:

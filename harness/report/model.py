@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.report.beside import AnchorShown, ProofShown, anchor_shown, proof_shown
 from harness.report.quantity import format_interval, format_quantity, format_share
 from harness.report.verdict import CONTRADICTED, DECISION_LOOKS, SETTLED, VERDICT_LOOKS, Look, rank
 
@@ -175,6 +176,8 @@ class Report:
     gates: tuple[Gate, ...]
     waivers: tuple[Waiver, ...]
     alarms: tuple[str, ...] = field(default=())
+    proof: ProofShown | None = None
+    anchor: AnchorShown | None = None
 
     @property
     def look(self) -> Look:
@@ -268,6 +271,10 @@ def _report(verdicts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Report:
         gates=gates,
         waivers=tuple(_waiver(raw) for raw in verdicts.get("waivers", ())),
         alarms=_contradictions(run, manifest, decision, gates),
+        proof=proof_shown(verdicts.get("proof")),
+        anchor=anchor_shown(
+            verdicts.get("anchor"), [row for gate in verdicts["gates"] for row in gate["rows"]]
+        ),
     )
 
 

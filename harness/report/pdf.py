@@ -83,6 +83,12 @@ def render_pdf(report: Report, figures: Sequence[Figure]) -> bytes:
                 for w in report.waivers
             ],
         )
+    if report.proof is not None:
+        _heading(paper, "Can these gates fail?")
+        _paragraph(paper, report.proof.sentence)
+    if report.anchor is not None:
+        _heading(paper, "Beside the last release")
+        _paragraph(paper, report.anchor.sentence)
     _heading(paper, "Not tested")
     _bullets(paper, wording.not_tested(report))
     _figures(paper, figures)

@@ -97,6 +97,8 @@ def _folded(report: Report) -> list[str]:
             f"{w.owner or 'nobody'}, until {w.expires or 'unknown'})"
             for w in report.waivers
         )
+    beside = [shown.sentence for shown in (report.proof, report.anchor) if shown is not None]
+    lines += ["## Proof and last release", "", *_bullets(beside)] if beside else []
     lines += ["## Not tested", "", *_bullets(wording.not_tested(report))]
     lines += ["## What was judged", ""]
     lines += _bullets(f"{name}: {text}" for name, text in facts.identity(report))

@@ -34,6 +34,11 @@ def render_terminal(report: Report, width: int = 80) -> RenderableType:
     parts.append(_table(report, width))
     parts.append(Text("What would change it", style="bold"))
     parts += [Text(f"• {sentence}") for sentence in wording.what_changes_it(report)]
+    if report.proof is not None:
+        style = "yellow" if report.proof.fault else ""
+        parts.append(Text(f"Proof: {report.proof.sentence}", style=style))
+    if report.anchor is not None:
+        parts.append(Text(f"Beside {report.anchor.sentence}"))
     bounded = Table.grid()
     bounded.width = width
     bounded.add_column(overflow="fold")

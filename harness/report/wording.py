@@ -36,6 +36,8 @@ def what_changes_it(report: Report) -> list[str]:
     open_gates = [gate for gate in report.blocking if gate.verdict not in SETTLED]
     if open_gates:
         return [f"{gate.id}: {gate_fix(gate)}" for gate in open_gates]
+    if report.verdict != "GO" and report.proof is not None and report.proof.fault:
+        return [report.proof.sentence]
     if report.verdict != "GO":
         return ["Remove the reasons given; no blocking gate stands in the way."]
     sentences = []

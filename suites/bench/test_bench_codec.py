@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from suites.bench.checked import Checked, same_bits
 from titanstore.codec.choose import CODECS, decode_frame, decode_frames, encode_frame
 from titanstore.codec.frame import parse_header
 
@@ -73,37 +73,6 @@ def population(kind: str, size: Size) -> Population:
     return Population(imitate(noise), "synthetic")
 
 
-def _same_bits(one: Vectors, other: Vectors) -> bool:
-    return np.array_equal(one.view(np.uint32), other.view(np.uint32))
-
-
-class Checked:
-    """Calls `work` on item after item; `item` checks the last answer before it gives the next."""
-
-    def __init__(
-        self, work: Callable[[Any], Any], items: list[Any], check: Callable[[int, Any], None]
-    ) -> None:
-        self._work = work
-        self._items = items
-        self._check = check
-        self._places = cycle(range(len(items)))
-        self._place = -1
-        self._answer: Any = None
-
-    def timed(self, item: Any) -> None:
-        self._answer = self._work(item)
-
-    def item(self) -> tuple[tuple[Any], dict[str, Any]]:
-        if self._place >= 0:
-            self.check_last()
-        self._place = next(self._places)
-        return (self._items[self._place],), {}
-
-    def check_last(self) -> None:
-        self._check(self._place, self._answer)
-        self._answer = None
-
-
 def _describe(benchmark: Any, population: Population, frames: list[bytes]) -> None:
     names = [CODECS[parse_header(frame).codec_id].name for frame in frames]
     benchmark.extra_info.update(
@@ -121,7 +90,7 @@ def test_bench_encode_frame(benchmark: Any, population: Population, size: Size) 
 
     def check(place: int, frame: bytes) -> None:
         assert frame == frames[place]
-        assert _same_bits(decode_frame(frame), vectors[place])
+        assert same_bits(decode_frame(frame), vectors[place])
 
     run = Checked(encode_frame, vectors, check)
     benchmark.pedantic(run.timed, setup=run.item, rounds=ROUNDS[size], warmup_rounds=5)
@@ -135,7 +104,7 @@ def test_bench_decode_frame(benchmark: Any, population: Population, size: Size) 
     frames = [encode_frame(vector) for vector in vectors]
 
     def check(place: int, decoded: Vectors) -> None:
-        assert _same_bits(decoded, vectors[place])
+        assert same_bits(decoded, vectors[place])
 
     run = Checked(decode_frame, frames, check)
     benchmark.pedantic(run.timed, setup=run.item, rounds=ROUNDS[size], warmup_rounds=5)
@@ -153,7 +122,7 @@ def test_bench_decode_many_frames(benchmark: Any, population: Population, size: 
     out = np.empty_like(wanted)
 
     def check(_: int, __: None) -> None:
-        assert _same_bits(out, wanted)
+        assert same_bits(out, wanted)
         out.fill(np.nan)
 
     run = Checked(lambda batch: decode_frames(batch, out), [frames], check)

@@ -29,7 +29,7 @@ GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 GUIDES += sorted(ROOT.glob("docs/**/*.md"))
 PAGES = [*GUIDES, ROOT / "src/titanstore/FORMAT.md"]
 PAGES += sorted(ROOT.glob("reports/decisions/*.md"))
-LANGUAGES = {"python", "sh", "toml"}
+LANGUAGES = {"python", "sh", "toml", "yaml"}
 COMMANDS: dict[str, click.Command] = {
     "titanstore": titanstore.cli.main,
     "harness": harness.cli.main,

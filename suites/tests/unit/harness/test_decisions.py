@@ -15,12 +15,12 @@ from harness.gates import (
     RowVerdict,
     Verdict,
     decide,
-    gate_as_json,
     judge_gate,
     worst,
 )
 from harness.measurement import Measurement
 from harness.targets import Gate
+from harness.verdicts import gate_as_json
 from suites.tests.unit.harness.small_run import (
     SETTING,
     measured,

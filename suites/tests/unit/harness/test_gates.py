@@ -16,7 +16,6 @@ from harness.gates import (
     Verdict,
     compare,
     decides,
-    gate_as_json,
     headroom,
     judge_gate,
     judge_row,
@@ -24,6 +23,7 @@ from harness.gates import (
 from harness.measurement import Bound, Measurement, Process, Rival
 from harness.statistics import Interval
 from harness.targets import Gate
+from harness.verdicts import gate_as_json
 from suites.tests.unit.harness.small_run import (
     ENDED_S,
     OFF,

@@ -1,0 +1,142 @@
+"""Beside an anchor: a run's values and those of the last release, so that slow creep shows.
+
+Each run is otherwise judged against limits alone, and each change against the one before; a loss of
+1 % in each of twenty changes is seen by neither. An anchor decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from harness.errors import UsageError
+
+__all__ = ["SAME", "beside_anchor", "check_anchor", "find_anchor", "read_anchor"]
+
+_SCHEMA = Path(__file__).with_name("anchor.schema.json")
+SAME = ("metric", "statistic", "unit", "evidence", "population")
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
+
+
+def check_anchor(anchor: Any) -> str:
+    """Where and how a document breaks harness/anchor.schema.json; "" if it does not."""
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(anchor))
+    return "" if error is None else f"{error.json_path}: {error.message[:200]}"
+
+
+def find_anchor(reports: Path, machine: str) -> dict[str, Any] | None:
+    """The newest anchor of this machine, else the newest of another, else None.
+
+    That of another machine is not comparable, and the report says so. What cannot be read is none.
+    """
+    found = []
+    for path in (reports / "anchors").glob("*/anchor.json"):
+        try:
+            anchor = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not check_anchor(anchor):
+            found.append((anchor["machine"] == machine, anchor["ended"], path.parent.name, anchor))
+    return max(found, key=lambda one: one[:3])[3] if found else None
+
+
+def read_anchor(path: Path) -> dict[str, Any]:
+    """Read an anchor named by its folder or file; raises UsageError."""
+    file = path / "anchor.json" if path.is_dir() else path
+    try:
+        anchor: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--anchor {path}: {error}") from error
+    fault = check_anchor(anchor)
+    if fault:
+        raise UsageError(f"--anchor {path}: {fault}")
+    return anchor
+
+
+def beside_anchor(
+    anchor: Mapping[str, Any], manifest: Mapping[str, Any], gates: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Each blocking row beside the anchor's value; pure.
+
+    The interval of the ratio run / anchor is made of the bounds of both: low / high and
+    high / low. Each bound holds with 95 %, so an end of the ratio's interval holds with at least
+    90 %, whatever the samples depend on (Bonferroni). A row is "worse" or "better" if the whole
+    interval is on that side of 1, "not comparable" on another machine, configuration, population,
+    statistic or evidence tier, or where one of the two has no value.
+    """
+    known = {row["id"]: row for row in anchor["rows"]}
+    strange = _strange(anchor, manifest)
+    rows = [
+        _beside(row, known.get(row["id"]), strange)
+        for gate in gates
+        for row in gate["rows"]
+        if row["blocking"]
+    ]
+    head = {name: anchor[name] for name in ("label", "commit", "machine", "ended", "profile")}
+    return {**head, "fault": strange, "rows": rows}
+
+
+def _strange(anchor: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    machine = manifest["machine"]["id"]
+    if anchor["machine"] != machine:
+        return f"measured on machine {anchor['machine']}, this run on {machine}"
+    if anchor["config_digest"] != manifest["config_digest"]:
+        return "measured with another configuration"
+    return ""
+
+
+def _beside(
+    row: Mapping[str, Any], anchored: Mapping[str, Any] | None, strange: str
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": row["id"],
+        "anchor": None if anchored is None else anchored["estimate"],
+        "ratio": None,
+        "low": None,
+        "high": None,
+        "verdict": "not comparable",
+        "reason": strange,
+    }
+    if strange:
+        return found
+    if anchored is None:
+        return {**found, "reason": "the anchor has no value"}
+    if row["estimate"] is None:
+        return {**found, "reason": "this run has no value"}
+    other = next((name for name in SAME if row[name] != anchored[name]), "")
+    if other:
+        return {**found, "reason": f"measured with another {other}"}
+    if row["comparator"] == "==" or min(row["low"], anchored["low"]) <= 0:
+        same = row["estimate"] == anchored["estimate"]
+        word = "no difference seen" if same else "worse" if _is_worse(row, anchored) else "better"
+        return {**found, "verdict": word, "reason": "a count: compared as it is"}
+    low, high = row["low"] / anchored["high"], row["high"] / anchored["low"]
+    ratio = row["estimate"] / anchored["estimate"]
+    if not all(map(math.isfinite, (low, ratio, high))):
+        return {**found, "reason": "the ratio is not a finite number"}
+    smaller, larger = (
+        ("better", "worse") if row["comparator"].startswith("<") else ("worse", "better")
+    )
+    word = larger if low > 1 else smaller if high < 1 else "no difference seen"
+    return {**found, "ratio": ratio, "low": low, "high": high, "verdict": word, "reason": ""}
+
+
+def _is_worse(row: Mapping[str, Any], anchored: Mapping[str, Any]) -> bool:
+    """Of two different counts: is it further from the limit's good side?"""
+    difference = float(row["estimate"]) - float(anchored["estimate"])
+    if row["comparator"].startswith(">"):
+        return difference < 0
+    if row["comparator"] == "==":
+        limit = float(row["limit"])
+        return abs(float(row["estimate"]) - limit) > abs(float(anchored["estimate"]) - limit)
+    return difference > 0

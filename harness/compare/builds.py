@@ -1,0 +1,225 @@
+"""The code of each side as a tree of files of its own, cached by commit or by content.
+
+A tree is exported by `git archive`, so nothing in the checkout or in `.git` changes, and compiled
+once, so that no side pays for it later. An uncommitted state is copied, file by file, under the
+digest of its content: edits made meanwhile change nothing.
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.compare.environments import Environment, environment_for
+from harness.compare.sides import Side
+from harness.errors import HarnessError, UsageError
+
+__all__ = ["Revision", "build_side", "changed_paths", "find_revision", "prune"]
+
+TREES_KEPT = 8
+_ENDING = ".unfinished"
+_PACKAGE = "titanstore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """What one word of the command line stands for.
+
+    Attributes
+    ----------
+    commit
+        Full id. Of an uncommitted state, the commit that it started from.
+    dirty
+        True: the files of the working tree, not those of the commit.
+    """
+
+    label: str
+    commit: str
+    dirty: bool
+
+
+def find_revision(root: Path, word: str, *, is_head: bool) -> Revision:
+    """Resolve a branch, tag or commit. As HEAD, the word "HEAD" means the working tree.
+
+    Raises
+    ------
+    UsageError
+        No such commit, or no git checkout.
+    """
+    commit = _git_or_none(root, "rev-parse", "--verify", "--quiet", f"{word}^{{commit}}")
+    if commit is None:
+        if _git_or_none(root, "rev-parse", "--git-dir") is None:
+            raise UsageError(f"{root} is no git checkout: there are no commits to compare")
+        raise UsageError(f"no commit {word!r}; see `git branch -a` and `git tag`")
+    dirty = is_head and word == "HEAD" and bool(_git(root, "status", "--porcelain").strip())
+    label = "HEAD with uncommitted changes" if dirty else word
+    return Revision(label=label, commit=commit.strip(), dirty=dirty)
+
+
+def changed_paths(root: Path, base: Revision, head: Revision, paths: Sequence[str]) -> list[str]:
+    """Files below `paths` that differ between both; all of the tree if there are no paths.
+
+    Raises
+    ------
+    UsageError
+        A path that neither side has.
+    """
+    for path in paths:
+        known = _git_or_none(root, "ls-tree", "--name-only", base.commit, "--", path)
+        known_head = _git_or_none(root, "ls-tree", "--name-only", head.commit, "--", path)
+        if not known and not known_head and not (head.dirty and (root / path).exists()):
+            raise UsageError(f"--paths {path}: neither side has it")
+    there = [] if head.dirty else [head.commit]
+    found = _git(root, "diff", "--name-only", "-z", base.commit, *there, "--", *paths).split("\0")
+    if head.dirty:
+        new = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *paths)
+        found += new.split("\0")
+    return sorted({name for name in found if name})
+
+
+def build_side(
+    name: str, revision: Revision, root: Path, cache: Path, running: Environment
+) -> Side:
+    """Export and prepare one side, or find it in the cache.
+
+    Raises
+    ------
+    UsageError
+        The commit has no `src/titanstore`.
+    HarnessError
+        git, or the installation of its requirements, failed.
+    """
+    tree = _working_tree(root, cache) if revision.dirty else _commit_tree(root, cache, revision)
+    if not (tree / "src" / _PACKAGE).is_dir():
+        raise UsageError(f"{revision.label} has no src/{_PACKAGE}: nothing of it can be timed")
+    environment = environment_for(tree, cache, running)
+    return Side(
+        name=name,
+        label=revision.label,
+        commit=revision.commit,
+        content_digest=tree_digest(tree),
+        dirty=revision.dirty,
+        source=tree / "src",
+        python=environment.python,
+        environment=environment.told,
+    )
+
+
+def _commit_tree(root: Path, cache: Path, revision: Revision) -> Path:
+    target = cache / "trees" / revision.commit
+    with _made_once(target) as folder:
+        if folder is not None:
+            with tempfile.TemporaryFile() as archive:
+                command = ["git", "-C", str(root), "archive", "--format=tar", revision.commit]
+                done = subprocess.run(command, stdout=archive, stderr=subprocess.PIPE, check=False)
+                if done.returncode:
+                    words = done.stderr.decode(errors="replace").strip()
+                    raise HarnessError(f"git archive of {revision.label} failed: {words}")
+                archive.seek(0)
+                with tarfile.open(fileobj=archive) as content:
+                    content.extractall(folder, filter="data")
+            _compile(folder)
+    return target
+
+
+def _working_tree(root: Path, cache: Path) -> Path:
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = [name for name in listed.split("\0") if name]
+    cache.mkdir(parents=True, exist_ok=True)
+    copy = Path(tempfile.mkdtemp(prefix="working-", suffix=_ENDING, dir=cache))
+    try:
+        for name in names:
+            source, target = root / name, copy / name
+            if source.is_symlink() or source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+        # as long as a commit's id: the length of a path must not differ between the sides
+        kept = cache / "trees" / f"{tree_digest(copy):0>40}"
+        with _made_once(kept) as folder:
+            if folder is not None:
+                shutil.copytree(copy, folder, symlinks=True, dirs_exist_ok=True)
+                _compile(folder)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+    return kept
+
+
+@contextmanager
+def _made_once(target: Path) -> Iterator[Path | None]:
+    """A folder to fill, which becomes `target` when all went well; None if that is there."""
+    if target.is_dir():
+        os.utime(target)
+        yield None
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{target.name}-", suffix=_ENDING, dir=target.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if not target.is_dir():  # else another process was faster, with the same content
+            folder.rename(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _compile(tree: Path) -> None:
+    compileall.compile_dir(
+        tree / "src",
+        quiet=2,
+        invalidation_mode=compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH,  # type: ignore[attr-defined]
+    )
+
+
+def tree_digest(tree: Path) -> str:
+    """The digest that `harness.environment.code_of` has of a checkout with these files."""
+    names = sorted(
+        str(path.relative_to(tree))
+        for path in tree.rglob("*")
+        if (path.is_symlink() or path.is_file()) and "__pycache__" not in path.parts
+    )
+    digest = hashlib.blake2b(digest_size=16)
+    for name in names:
+        path = tree / name
+        content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        digest.update(f"{len(os.fsencode(name))}:{len(content)}:".encode())
+        digest.update(os.fsencode(name) + content)
+    return digest.hexdigest()
+
+
+def prune(cache: Path, keep: Sequence[Path] = (), trees: int = TREES_KEPT) -> list[Path]:
+    """Remove the trees used longest ago, and what an interrupted build left; what was removed."""
+    folder = cache / "trees"
+    if not folder.is_dir():
+        return []
+    whole = [path for path in folder.iterdir() if not path.name.endswith(_ENDING)]
+    by_use = sorted(whole, key=lambda path: path.stat().st_mtime, reverse=True)
+    gone = [path for path in by_use[trees:] if path not in keep]
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)
+    return gone
+
+
+def _git(root: Path, *words: str) -> str:
+    done = _git_done(root, words)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise HarnessError(f"git {words[0]} failed: {said}")
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def _git_or_none(root: Path, *words: str) -> str | None:
+    done = _git_done(root, words)
+    return None if done.returncode else done.stdout.decode("utf-8", "surrogateescape")
+
+
+def _git_done(root: Path, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)

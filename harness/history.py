@@ -1,0 +1,192 @@
+"""What earlier runs measured: rows of runs in reports/, benchmarks in asv's results.
+
+A series holds what is comparable: one machine, and one profile or environment. A value that was not
+measured, or that was INVALID, has no point: nothing is put in its place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from asv.results import Results, iter_results_paths
+from asv.util import UserError as AsvError
+
+from harness.errors import EvidenceError
+from harness.evidence import read_json
+
+__all__ = ["Point", "Series", "asv_history", "newest", "run_history"]
+
+_JUDGED = {"PASS", "FAIL", "INCONCLUSIVE", "INFEASIBLE"}
+_UNITS = {"seconds": "s", "bytes": "B"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One stored value.
+
+    Attributes
+    ----------
+    when
+        Seconds since the epoch: when the run began, or the date of the commit.
+    low, high
+        Bounds of the value, where there are any.
+    """
+
+    when: float
+    commit: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One quantity on one machine, in order of time.
+
+    Attributes
+    ----------
+    context
+        What else it belongs to: a profile, or asv's environment.
+    unit
+        "s", "B", "1", "count", "1/s", or as a benchmark names it.
+    """
+
+    name: str
+    machine: str
+    context: str
+    unit: str
+    points: tuple[Point, ...]
+
+
+def run_history(reports: Path) -> tuple[list[Series], list[str]]:
+    """Series of every row of the runs below a folder, and which runs could not be read."""
+    found: dict[tuple[str, ...], list[Point]] = {}
+    unread = []
+    for folder in sorted(reports.glob("*/")) if reports.is_dir() else []:
+        if folder.is_symlink() or not (folder / "verdicts.json").is_file():
+            continue
+        try:
+            manifest = read_json(folder / "manifest.json")
+            verdicts = read_json(folder / "verdicts.json")
+            machine = str(manifest["machine"]["id"])
+            rows = list(_rows(verdicts))
+        except (EvidenceError, KeyError, TypeError, ValueError) as error:
+            unread.append(f"{folder.name}: {error}")
+            continue
+        for row, point in rows:
+            key = (row["id"], machine, verdicts["run"]["profile"], row["unit"])
+            found.setdefault(key, []).append(point)
+    return _in_order(found), unread
+
+
+def _rows(verdicts: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Point]]:
+    run = verdicts["run"]
+    when = datetime.fromisoformat(run["started"])
+    began = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    for gate in verdicts["gates"]:
+        for row in gate["rows"]:
+            if row["verdict"] in _JUDGED and row["estimate"] is not None:
+                yield (
+                    row,
+                    Point(
+                        when=began,
+                        commit=run["commit"],
+                        value=row["estimate"],
+                        low=row["low"],
+                        high=row["high"],
+                    ),
+                )
+
+
+def asv_history(results: Path) -> tuple[list[Series], list[str]]:
+    """Series of every benchmark with each of its parameters in asv's results, and what is unread.
+
+    The bounds are asv's own: of its 99 % interval of the median.
+    """
+    units = _asv_units(results)
+    found: dict[tuple[str, ...], list[Point]] = {}
+    unread: list[str] = []
+    if not results.is_dir():
+        return [], []
+    for folder, file, named in iter_results_paths(str(results)):
+        try:
+            result = Results.load(str(Path(folder, file)), machine_name=named)
+        except (AsvError, ValueError, KeyError) as error:
+            unread.append(f"{file}: {error}")
+            continue
+        machine = str(result.params.get("machine", "unknown machine"))
+        for name in result.get_all_result_keys():
+            version = result.benchmark_version.get(name)
+            for label, point in _asv_points(result, name):
+                context = f"{result.env_name}, version {version}"
+                found.setdefault((label, machine, context, units.get(name, "")), []).append(point)
+    return _in_order(found), unread
+
+
+def _asv_units(results: Path) -> dict[str, str]:
+    path = results / "benchmarks.json"
+    if not path.is_file():
+        return {}
+    known = read_json(path)
+    units = {
+        name: str(entry["unit"])
+        for name, entry in known.items()
+        if isinstance(entry, dict) and "unit" in entry
+    }
+    return {name: _UNITS.get(unit, unit) for name, unit in units.items()}
+
+
+def _asv_points(result: Results, name: str) -> Iterator[tuple[str, Point]]:
+    """A label and a point for each combination of parameters that has a value."""
+    parameters = result.get_result_params(name)
+    labels = _combinations(parameters)
+    values = result.get_result_value(name, parameters)
+    stats = result.get_result_stats(name, parameters)
+    for label, value, stat in zip(labels, values, stats, strict=True):
+        if value is None or not math.isfinite(value):
+            continue
+        stat = stat or {}
+        yield (
+            f"{name}{label}",
+            Point(
+                when=result.date / 1000,
+                commit=result.commit_hash,
+                value=float(value),
+                low=_finite(stat.get("ci_99_a")),
+                high=_finite(stat.get("ci_99_b")),
+            ),
+        )
+
+
+def _combinations(parameters: Iterable[Iterable[str]]) -> list[str]:
+    labels = [""]
+    for one in parameters:
+        labels = [f"{label}-{value}" for label in labels for value in one]
+    return [label.replace("'", "") for label in labels]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _in_order(found: dict[tuple[str, ...], list[Point]]) -> list[Series]:
+    return [
+        Series(
+            name=name,
+            machine=machine,
+            context=context,
+            unit=unit,
+            points=tuple(sorted(points, key=lambda point: point.when)),
+        )
+        for (name, machine, context, unit), points in sorted(found.items())
+    ]
+
+
+def newest(series: Iterable[Series], most: int) -> list[Series]:
+    """The same with at most the `most` newest points each."""
+    return [replace(one, points=one.points[-most:]) for one in series]

@@ -1,0 +1,1 @@
+"""Endurance: what was observed, how long it counts, and whether anything grows."""

@@ -1,0 +1,153 @@
+"""Risk: other code is timed than the one that was named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.compare import builds
+from harness.compare.environments import Environment, running_environment
+from harness.environment import code_of
+from harness.errors import UsageError
+from suites.tests.unit.harness.compare.tiny import STORE, commit, git, make_repository, write
+
+INIT = "src/titanstore/__init__.py"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    make_repository(tmp_path / "repo")
+    return tmp_path / "repo"
+
+
+def built(root: Path, word: str, *, is_head: bool = False) -> Path:
+    revision = builds.find_revision(root, word, is_head=is_head)
+    side = builds.build_side(
+        "base", revision, root, root / "out" / "cache", running_environment(root)
+    )
+    return side.source
+
+
+def test_a_commit_is_built_as_it_was_whatever_the_tree_holds(root: Path) -> None:
+    first = git(root, "rev-parse", "HEAD")
+    commit(root, {INIT: "STEPS = 1\n"})
+    write(root, {INIT: "STEPS = 2\n"})
+    assert (built(root, first) / "titanstore/__init__.py").read_text() == STORE
+    assert (built(root, "main") / "titanstore/__init__.py").read_text() == "STEPS = 1\n"
+    source = built(root, "HEAD", is_head=True)
+    assert (source / "titanstore/__init__.py").read_text() == "STEPS = 2\n"
+    assert list((source / "titanstore/__pycache__").glob("*.pyc"))
+    assert git(root, "status", "--porcelain") == f"M {INIT}"
+
+
+def test_the_word_head_is_the_working_tree_for_head_only(root: Path) -> None:
+    write(root, {"new.txt": "x"})
+    assert builds.find_revision(root, "HEAD", is_head=True).dirty
+    assert not builds.find_revision(root, "HEAD", is_head=False).dirty
+    assert not builds.find_revision(root, "main", is_head=True).dirty
+    label = builds.find_revision(root, "HEAD", is_head=True).label
+    assert label == "HEAD with uncommitted changes"
+    (root / "new.txt").unlink()
+    assert not builds.find_revision(root, "HEAD", is_head=True).dirty
+
+
+def test_the_content_digest_is_that_of_a_gate_run(root: Path) -> None:
+    revision = builds.find_revision(root, "main", is_head=False)
+    cache = root / "out" / "cache"
+    side = builds.build_side("base", revision, root, cache, running_environment(root))
+    assert side.content_digest == code_of(root).content_digest
+    write(root, {"data/new.txt": "x", INIT: "STEPS = 3\n"})
+    (root / "link").symlink_to("data/new.txt")
+    dirty = builds.find_revision(root, "HEAD", is_head=True)
+    side = builds.build_side("head", dirty, root, cache, running_environment(root))
+    assert side.content_digest == code_of(root).content_digest
+    assert side.dirty
+
+
+def test_paths_of_both_kinds_of_tree_are_equally_long(root: Path) -> None:
+    write(root, {INIT: "STEPS = 4\n"})
+    assert len(str(built(root, "main"))) == len(str(built(root, "HEAD", is_head=True)))
+
+
+def test_a_tree_is_made_once(root: Path) -> None:
+    source = built(root, "main")
+    (source / "mark").write_text("kept")
+    assert (built(root, "main") / "mark").read_text() == "kept"
+
+
+def test_nothing_half_made_is_taken_for_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builds, "_compile", stop)
+        with pytest.raises(KeyboardInterrupt):
+            built(root, "main")
+    assert list((root / "out" / "cache" / "trees").iterdir()) == []
+    assert (built(root, "main") / "titanstore" / "__init__.py").exists()
+
+
+def test_old_trees_are_pruned_and_those_in_use_are_not(root: Path) -> None:
+    cache = root / "out" / "cache"
+    trees = []
+    for number in range(5):
+        commit(root, {INIT: f"STEPS = {number}\n"})
+        trees.append(built(root, "main").parent)
+        os.utime(trees[-1], (number, number))
+    gone = builds.prune(cache, keep=[trees[0]], trees=2)
+    assert sorted(gone) == sorted(trees[1:3])
+    assert [tree.is_dir() for tree in trees] == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize("word", ["nowhere", "main:src", "--help", ""])
+def test_a_word_that_is_no_commit(root: Path, word: str) -> None:
+    with pytest.raises(UsageError, match="no commit"):
+        builds.find_revision(root, word, is_head=False)
+
+
+def test_outside_of_git(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no git checkout"):
+        builds.find_revision(tmp_path, "HEAD", is_head=True)
+
+
+def test_a_commit_without_the_store(root: Path) -> None:
+    shutil.rmtree(root / "src")
+    commit(root, {"other.txt": "x"})
+    with pytest.raises(UsageError, match="has no src/titanstore"):
+        built(root, "main")
+
+
+def test_changed_paths(root: Path) -> None:
+    base = builds.find_revision(root, "main", is_head=False)
+    git(root, "checkout", "-q", "-b", "other")
+    commit(root, {"src/titanstore/codec/a.py": "1\n", "docs/x.md": "x\n"})
+    other = builds.find_revision(root, "other", is_head=True)
+
+    def changed(*paths: str, head: builds.Revision = other) -> list[str]:
+        return builds.changed_paths(root, base, head, paths)
+
+    assert changed("src/titanstore/codec") == ["src/titanstore/codec/a.py"]
+    assert changed("docs", "src") == ["docs/x.md", "src/titanstore/codec/a.py"]
+    assert changed("suites") == []
+    with pytest.raises(UsageError, match="neither side has it"):
+        changed("sources")
+    write(root, {"suites/new.py": "", "docs/y.md": ""})
+    dirty = builds.find_revision(root, "HEAD", is_head=True)
+    assert changed("suites", head=dirty) == ["suites/new.py"]
+    assert changed("docs", head=dirty) == ["docs/x.md", "docs/y.md"]
+
+
+def test_an_environment_without_a_lock_file_is_the_running_one(root: Path) -> None:
+    running = running_environment(root)
+    assert running.pins == {}
+    side = builds.build_side(
+        "base",
+        builds.find_revision(root, "main", is_head=False),
+        root,
+        root / "out" / "cache",
+        Environment(python=Path("/x/python"), told="told", pins={}),
+    )
+    assert (side.python, side.environment) == (Path("/x/python"), "told")

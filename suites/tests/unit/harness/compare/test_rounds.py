@@ -1,0 +1,196 @@
+"""Risk: a round times something else than it says, or leaves something behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from harness.compare import rounds
+from harness.compare.rounds import SAMPLES, Round, inner_loops, list_benches, run_round
+from harness.compare.sides import Bench, SideError, SideProcess
+from harness.errors import HarnessError, UsageError
+from suites.tests.unit.harness.compare.tiny import STORE, TIMINGS, side_of, suite_of, write
+
+INIT = "src/titanstore/__init__.py"
+SAME = Bench(name="counted.Same.time_same(3)", benchmark="counted.Same.time_same", place=1)
+WORK = Bench(name="counted.Work.time_work", benchmark="counted.Work.time_work", place=None)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(
+        tmp_path,
+        {INIT: STORE, "suites/timings/__init__.py": "", "suites/timings/counted.py": TIMINGS},
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def round_with(root: Path, work: Path, benches: list[Bench], seed: int = 1) -> Round:
+    return run_round(
+        (side_of(root, "base"), side_of(root, "head")),
+        suite_of(root),
+        benches,
+        {bench.name: 2 for bench in benches},
+        np.random.default_rng(seed),
+        work,
+        run=1,
+        number=7,
+    )
+
+
+def test_core_benchmarks_are_listed_by_asvs_names(root: Path, work: Path) -> None:
+    found = list_benches(side_of(root), suite_of(root), work)
+    assert [bench.name for bench in found.benches] == [
+        "counted.Work.time_work",
+        "counted.Rest.time_rest",
+        "counted.Same.time_same(1)",
+        "counted.Same.time_same(3)",
+    ]
+    assert found.benches[-1] == SAME
+    assert found.described["counted.Same.time_same"]["params"] == [["1", "3"]]
+    assert (found.failed, found.evidence) == ({}, {})
+
+
+def test_several_parameters_are_flattened_in_asvs_order() -> None:
+    assert list(rounds._products([["1", "2"], ["'a'", "'b'", "'c'"]])) == [
+        ["1", "'a'"], ["1", "'b'"], ["1", "'c'"], ["2", "'a'"], ["2", "'b'"], ["2", "'c'"],
+    ]  # fmt: skip
+    assert list(rounds._products([])) == []
+
+
+def test_a_module_that_a_side_cannot_import_is_told(root: Path, work: Path) -> None:
+    write(root, {"suites/timings/newer.py": "from titanstore import of_tomorrow\n"})
+    found = list_benches(side_of(root), suite_of(root), work)
+    assert len(found.benches) == 4
+    assert found.failed["newer"].startswith("ImportError: cannot import name 'of_tomorrow'")
+
+
+def test_what_the_suite_tells_of_its_data_is_kept(root: Path, work: Path) -> None:
+    text = "def evidence():\n    return {'rows': {'digest': 'abc'}}\n"
+    write(root, {"suites/timings/prepared.py": text})
+    found = list_benches(side_of(root), suite_of(root), work)
+    assert found.evidence == {"rows": {"digest": "abc"}}
+
+
+def test_a_sample_lasts_as_long_as_it_should(root: Path, work: Path) -> None:
+    loops, failed = inner_loops(side_of(root), suite_of(root), [WORK, SAME], work)
+    assert failed == {}
+    assert loops.keys() == {WORK.name, SAME.name}
+    assert all(number > 1 for number in loops.values())  # single calls last some 0.1 ms
+
+
+def test_a_round_has_twelve_samples_of_each_side(root: Path, work: Path) -> None:
+    found = round_with(root, work, [WORK, SAME])
+    assert found.failed == {}
+    assert found.samples.keys() == set(found.order) == {WORK.name, SAME.name}
+    for base, head in found.samples.values():
+        assert (len(base), len(head)) == (SAMPLES, SAMPLES)
+        assert min(*base, *head) > 0
+    assert (found.run, found.number) == (1, 7)
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_order_start_and_hash_seed_are_drawn_from_one_seed(root: Path, work: Path) -> None:
+    drawn = [
+        (found.order, found.first, found.hash_seed)
+        for seed in (1, 1, 2, 3, 4)
+        for found in [round_with(root, work, [WORK, SAME], seed)]
+    ]
+    assert drawn[0] == drawn[1]
+    assert len({seed for _, _, seed in drawn}) == 4
+    assert {first for _, first, _ in drawn} == {"base", "head"}
+
+
+def test_a_benchmark_that_fails_is_told_and_the_others_go_on(root: Path, work: Path) -> None:
+    broken = TIMINGS.replace("titanstore.work()", "raise KeyError('gone')")
+    write(root, {"suites/timings/counted.py": broken})
+    found = round_with(root, work, [WORK, SAME])
+    assert "KeyError: 'gone'" in found.failed[WORK.name]
+    assert found.samples.keys() == {SAME.name}
+
+
+def test_an_answer_that_is_wrong_counts_as_failed(root: Path, work: Path) -> None:
+    wrong = TIMINGS.replace("assert self.calls", "assert not self.calls, 'other bits'")
+    write(root, {"suites/timings/counted.py": wrong})
+    found = round_with(root, work, [WORK])
+    assert found.failed[WORK.name] == (
+        "base: AssertionError: other bits; head: AssertionError: other bits"
+    )
+    _, failed = inner_loops(side_of(root), suite_of(root), [WORK], work)
+    assert "other bits" in failed[WORK.name]
+
+
+def test_a_setup_that_skips_is_told(root: Path, work: Path) -> None:
+    skipping = TIMINGS.replace("self.calls = 0", "raise NotImplementedError")
+    write(root, {"suites/timings/counted.py": skipping})
+    assert "NotImplementedError" in round_with(root, work, [WORK]).failed[WORK.name]
+
+
+def test_what_a_benchmark_prints_disturbs_nothing(root: Path, work: Path) -> None:
+    noisy = TIMINGS.replace("titanstore.work()", "print('{}'); titanstore.work()")
+    write(root, {"suites/timings/counted.py": noisy})
+    assert round_with(root, work, [WORK]).failed == {}
+
+
+def test_the_side_that_runs_is_proved(root: Path, work: Path) -> None:
+    """Without the package in its own folder, that of the checkout would be imported."""
+    (root / "empty").mkdir()
+    stranger = dataclasses.replace(side_of(root), source=root / "empty")
+    with pytest.raises(SideError, match="instead of the titanstore below"):
+        list_benches(stranger, suite_of(root), work)
+
+
+def test_a_process_that_dies_ends_the_round_with_its_last_words(root: Path, work: Path) -> None:
+    dying = TIMINGS.replace("titanstore.work()", "import os; os._exit(9)")
+    write(root, {"suites/timings/counted.py": dying})
+    with pytest.raises(SideError, match="exit status 9"):
+        round_with(root, work, [WORK])
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_an_import_that_fails_as_a_whole(root: Path, work: Path) -> None:
+    write(root, {"suites/timings/__init__.py": "raise RuntimeError('no root')\n"})
+    with pytest.raises(HarnessError, match="no root"):
+        list_benches(side_of(root), suite_of(root), work)
+    write(root, {INIT: "def work(:\n"})
+    with pytest.raises(SideError, match="SyntaxError"):
+        list_benches(side_of(root), suite_of(root), work)
+
+
+def test_an_instrument_in_the_processes_is_refused(
+    root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONTRACEMALLOC", "1")
+    with pytest.raises(UsageError, match="tracemalloc"):
+        round_with(root, work, [SAME])
+
+
+def test_slow_blas_settings_do_not_reach_the_processes(
+    root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
+    assert round_with(root, work, [SAME]).failed == {}
+
+
+def test_an_interruption_leaves_no_process(root: Path, work: Path) -> None:
+    seen = []
+
+    def interrupted() -> None:
+        with SideProcess(side_of(root), suite_of(root), work, hash_seed=1) as process:
+            process.started()
+            seen.append(process.pid)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not psutil.pid_exists(seen[0])

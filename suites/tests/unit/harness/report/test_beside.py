@@ -1,0 +1,179 @@
+"""Risk: a report without proof looks like one with it, or slow creep is not told."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.report.figures import build_figures
+from harness.report.model import Report, read_report
+from harness.report.page import render_page
+from harness.report.pdf import render_pdf
+from harness.report.summary import render_summary
+from harness.report.terminal import render_terminal
+from harness.report.wording import what_changes_it
+from suites.tests.unit.harness.report.synthetic_run import build_run
+
+ROWS = [
+    {
+        "fault": "flipped-bit",
+        "title": "one flipped bit on the disk",
+        "injected": "a bit <b>of</b> a segment",
+        "tier": "emulated",
+        "state": "as expected",
+        "reason": "",
+        "seconds": 11.6,
+        "started": "2026-11-25T03:00:00+00:00",
+        "cells": [
+            {
+                "judge": "quality.bits",
+                "kind": "catch",
+                "wanted": "FAIL",
+                "seen": "FAIL",
+                "reason": "",
+                "right": True,
+            },
+            {
+                "judge": "decision",
+                "kind": "quiet",
+                "wanted": "HOLD",
+                "seen": "NO-GO",
+                "reason": "",
+                "right": False,
+            },
+        ],
+    }
+]
+PROOF: dict[str, Any] = {
+    "fault": "",
+    "id": "0123-machine",
+    "verdict": "PROVED",
+    "machine_id": "9f932827",
+    "ended": "2026-11-25T03:20:00+00:00",
+    "rows": ROWS,
+}
+NONE = {**PROOF, "fault": "no current proof that the gates can fail: run `harness prove`"}
+
+
+def report_with(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Report:
+    run = build_run(folder)
+    verdicts = json.loads((run / "verdicts.json").read_text())
+    change(verdicts)
+    (run / "verdicts.json").write_text(json.dumps(verdicts))
+    return read_report(run)
+
+
+def page_of(report: Report, folder: Path) -> str:
+    return render_page(report, build_figures(report, folder))
+
+
+def shown_on_a_terminal(report: Report) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(render_terminal(report, 100))
+    assert isinstance(console.file, io.StringIO)
+    return " ".join(console.file.getvalue().split())
+
+
+def test_the_page_has_the_matrix(tmp_path: Path) -> None:
+    report = report_with(tmp_path, lambda verdicts: verdicts.update(proof=PROOF))
+    page = page_of(report, tmp_path)
+    assert "Can these gates fail?" in page
+    assert "quality.bits: FAIL" in page
+    assert "decision: NO-GO, wanted HOLD" in page  # what was wrong is told
+    assert "a bit &lt;b&gt;of&lt;/b&gt; a segment" in page
+    assert "1 faults and controls, all as expected" in page
+
+
+def test_every_form_says_that_there_is_no_proof(tmp_path: Path) -> None:
+    report = report_with(tmp_path, lambda verdicts: verdicts.update(proof=NONE))
+    sentence = "No current proof that the gates can fail: run `harness prove`."
+    assert report.proof is not None
+    assert report.proof.sentence == sentence
+    assert sentence.replace("`", "&#96;") in page_of(report, tmp_path) or sentence in page_of(
+        report, tmp_path
+    )
+    assert sentence in shown_on_a_terminal(report)
+    assert "No current proof" in render_summary(report)
+    assert render_pdf(report, ()).startswith(b"%PDF")
+
+
+def test_a_run_on_hold_for_want_of_a_proof_says_what_to_do(tmp_path: Path) -> None:
+    def hold(verdicts: dict[str, Any]) -> None:
+        for gate in verdicts["gates"]:
+            gate["blocking"] = gate["verdict"] == "PASS"
+        verdicts["decision"] = {
+            "verdict": "HOLD",
+            "label": "HOLD",
+            "exit_code": 3,
+            "reasons": [NONE["fault"]],
+        }
+        verdicts["proof"] = NONE
+
+    report = report_with(tmp_path, hold)
+    assert what_changes_it(report) == [
+        "No current proof that the gates can fail: run `harness prove`."
+    ]
+
+
+def anchor(fault: str = "", **row: Any) -> dict[str, Any]:
+    return {
+        "label": "v0.1.0",
+        "commit": "a" * 40,
+        "machine": "9f932827",
+        "ended": "2026-10-01T00:00:00+00:00",
+        "profile": "ci",
+        "fault": fault,
+        "rows": [row] if row else [],
+    }
+
+
+def first_row(verdicts: dict[str, Any]) -> str:
+    found = next(
+        row["id"] for gate in verdicts["gates"] for row in gate["rows"] if row["unit"] == "s"
+    )
+    return str(found)
+
+
+def test_creep_is_told_with_its_interval(tmp_path: Path) -> None:
+    def add(verdicts: dict[str, Any]) -> None:
+        verdicts["anchor"] = anchor(
+            id=first_row(verdicts),
+            anchor=2e-7,
+            ratio=1.25,
+            low=1.2,
+            high=1.3,
+            verdict="worse",
+            reason="",
+        )
+
+    report = report_with(tmp_path, add)
+    page = page_of(report, tmp_path)
+    assert "Beside the last release" in page
+    assert "1.250 (1.200 to 1.300)" in page
+    assert "✗ worse" in page
+    assert report.anchor is not None
+    assert "worse: " in report.anchor.sentence
+    assert "v0.1.0, commit aaaaaaaaaa" in shown_on_a_terminal(report)
+
+
+def test_an_anchor_of_another_machine_is_shown_as_no_comparison(tmp_path: Path) -> None:
+    fault = "measured on machine 1, this run on 2"
+    report = report_with(tmp_path, lambda verdicts: verdicts.update(anchor=anchor(fault)))
+    assert report.anchor is not None
+    assert report.anchor.sentence.endswith(f"not comparable, {fault}.")
+    assert "no row is worse" not in page_of(report, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["proof", "anchor"])
+def test_an_older_run_has_neither(tmp_path: Path, name: str) -> None:
+    report = report_with(tmp_path, lambda verdicts: verdicts.pop(name, None))
+    assert getattr(report, name) is None
+    page = page_of(report, tmp_path)
+    assert "Can these gates fail?" not in page
+    assert "Beside the last release" not in page
