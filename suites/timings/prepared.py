@@ -34,8 +34,8 @@ _SIZES: Final = {"smoke": 10, "full": 100}  # documents of the store that is rea
 _SMALL_DOCUMENTS: Final = 10
 _VECTORS: Final = 62  # of each kind: as many as the smallest recorded set has
 
-# Samples of a round: at least, at most, seconds. asv's own 5 are too few where a sample is one call,
-# and it is where there is a `setup` (reports/decisions/0012).
+# Samples of a round: at least, at most, seconds. asv's own 5 are too few where a sample is one
+# call, and it is where there is a `setup` (reports/decisions/0012).
 REPEAT: Final = (10, 200, 1.0)
 
 SIZE: Final = os.environ.get("TIMINGS_SIZE", "full")
