@@ -77,8 +77,8 @@ class StoreConfig:
         How many versions without a tag `maintain` keeps, the newest ones.
     """
 
-    memory_bytes_max: int = 950_000
-    hot_bytes_max: int = 870_000
+    memory_bytes_max: int = 920_000
+    hot_bytes_max: int = 860_000
     warm_bytes_max: int = 5_000_000
     policy: PolicyName = "probation"
     prefetch: bool = True
