@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 pytest_plugins = ("fixtures.plugin",)
@@ -27,3 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="folder of recorded Titan vectors and bodies (default: ../shared/data/titan if there)",
     )
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in what the tests start, also where a shell has them in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
