@@ -127,7 +127,8 @@ def prepare(
         progress.note(f"  runs in {side.environment}")
         made.append(side)
     sides = (made[0], made[1])
-    builds.prune(options.cache, keep=[side.source.parent for side in sides])
+    used = [side.source.parent for side in sides] + [side.python.parents[1] for side in sides]
+    builds.prune(options.cache, keep=used)
     base, head = (list_benches(side, options.suite, work) for side in sides)
     place = options.suite.timings.relative_to(options.suite.root)
     trees = [_bodies(side.label, side.source.parent / place) for side in sides]
