@@ -18,6 +18,7 @@ __all__ = ["body_digests", "read_bodies"]
 
 _BENCHMARK = re.compile(r"(time|timeraw|mem|peakmem|track)_")
 _TIMED = re.compile(r"time_")
+_HOOKS = ("setup", "teardown")  # asv runs a module's own around each of its benchmarks
 _DefinedBy = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -84,9 +85,10 @@ def body_digests(sources: Mapping[str, str]) -> dict[str, str]:
 
 def _bindings(name: str, tree: ast.Module, siblings: set[str]) -> _Module:
     module = _Module()
+    for node in ast.walk(tree):  # in a function or a `try` too
+        if isinstance(node, ast.ImportFrom) and node.level:
+            _borrow(module, node, name, siblings)
     for statement in tree.body:
-        if isinstance(statement, ast.ImportFrom) and statement.level:
-            _borrow(module, statement, name, siblings)
         for bound in _names_bound(statement):
             module.bound.setdefault(bound, []).append(statement)
     return module
@@ -165,6 +167,7 @@ def _digest(modules: Mapping[str, _Module], name: str, class_: str, method: str)
     """Over the class with this one benchmark, and all that it leads to."""
     seen: dict[tuple[str, str], str] = {}
     waiting = [(name, class_)]
+    waiting += [(name, hook) for hook in _HOOKS if hook in modules[name].bound]
     while waiting:
         place = waiting.pop()
         if place in seen or place[0] not in modules:

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from harness.errors import HarnessError, UsageError
 __all__ = ["Revision", "build_side", "changed_paths", "find_revision", "prune"]
 
 TREES_KEPT = 8
+_BUILD_S_MAX = 3_600
 _ENDING = ".unfinished"
 _PACKAGE = "titanstore"
 
@@ -60,7 +62,8 @@ def find_revision(root: Path, word: str, *, is_head: bool) -> Revision:
         if _git_or_none(root, "rev-parse", "--git-dir") is None:
             raise UsageError(f"{root} is no git checkout: there are no commits to compare")
         raise UsageError(f"no commit {word!r}; see `git branch -a` and `git tag`")
-    dirty = is_head and word == "HEAD" and bool(_git(root, "status", "--porcelain").strip())
+    status = ("status", "--porcelain", "--untracked-files=normal")  # whatever the user's settings
+    dirty = is_head and word == "HEAD" and bool(_git(root, *status).strip())
     label = "HEAD with uncommitted changes" if dirty else word
     return Revision(label=label, commit=commit.strip(), dirty=dirty)
 
@@ -195,17 +198,30 @@ def tree_digest(tree: Path) -> str:
     return digest.hexdigest()
 
 
-def prune(cache: Path, keep: Sequence[Path] = (), trees: int = TREES_KEPT) -> list[Path]:
-    """Remove the trees used longest ago, and what an interrupted build left; what was removed."""
-    folder = cache / "trees"
-    if not folder.is_dir():
-        return []
-    whole = [path for path in folder.iterdir() if not path.name.endswith(_ENDING)]
-    by_use = sorted(whole, key=lambda path: path.stat().st_mtime, reverse=True)
-    gone = [path for path in by_use[trees:] if path not in keep]
+def prune(cache: Path, keep: Sequence[Path] = (), kept: int = TREES_KEPT) -> list[Path]:
+    """Remove the trees and environments used longest ago, and what killed builds left.
+
+    What was removed is returned. An unfinished build is left alone for an hour: another process may
+    be at it.
+    """
+    gone: list[Path] = []
+    for folder in (cache, cache / "trees", cache / "environments"):
+        found = [(_used(path), path) for path in (folder.iterdir() if folder.is_dir() else ())]
+        half = [(when, path) for when, path in found if path.name.endswith(_ENDING)]
+        gone += [path for when, path in half if when < time.time() - _BUILD_S_MAX]
+        if folder != cache:
+            by_use = sorted((one for one in found if one not in half), reverse=True)
+            gone += [path for _, path in by_use[kept:] if path not in keep]
     for path in gone:
         shutil.rmtree(path, ignore_errors=True)
     return gone
+
+
+def _used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process removed it
+        return 0.0
 
 
 def _git(root: Path, *words: str) -> str:

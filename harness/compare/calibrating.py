@@ -20,8 +20,15 @@ from harness.compare.calibrate import ROUNDS, Standing
 from harness.compare.calibrations import Calibration, Session, load_calibration
 from harness.compare.progress import CompareProgress
 from harness.compare.rounds import inner_loops, run_round
-from harness.compare.run import CompareOptions, Prepared, prepare, work_folder
+from harness.compare.run import (
+    CompareOptions,
+    Prepared,
+    edited_meanwhile,
+    prepare,
+    work_folder,
+)
 from harness.compare.sides import Bench
+from harness.errors import UsageError
 
 __all__ = ["Calibrated", "render_standings", "run_calibration"]
 
@@ -58,7 +65,7 @@ def run_calibration(
     Raises
     ------
     UsageError, HarnessError
-        As from `run_compare`.
+        As from `run_compare`; or a benchmark was edited meanwhile.
     """
     environment.require_linux()
     machine = environment.machine()
@@ -88,6 +95,7 @@ def run_calibration(
                 one = run_round(
                     prepared.sides, options.suite, benches, loops, rng, work, run=1, number=made
                 )
+                _refuse_edited(options, prepared)
                 session.add(one)
                 failed |= one.failed
                 if made % _TOLD_EVERY == 0 or made == missing:
@@ -105,6 +113,16 @@ def _missing(calibration: Calibration, benches: Sequence[Bench], rounds: int) ->
     """Rounds that the benchmark with the fewest still needs."""
     counts = [len(calibration.rounds.get(bench.name, ())) for bench in benches]
     return max(0, rounds - min(counts, default=0)) if benches else 0
+
+
+def _refuse_edited(options: CompareOptions, prepared: Prepared) -> None:
+    """A round of an edited benchmark must not be kept under the digest of the body before."""
+    edited = edited_meanwhile(options, prepared)
+    if edited:
+        raise UsageError(
+            f"{', '.join(edited)}: edited during the calibration; the rounds before are kept, "
+            "start it again for the others"
+        )
 
 
 def _session(

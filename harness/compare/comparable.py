@@ -28,7 +28,11 @@ def incomparable(
     listed = {bench.name: bench.benchmark for bench in (*base.benches, *head.benches)}
     found = {}
     for name, benchmark in listed.items():
-        reason = _reason(benchmark, base_bodies, head_bodies) or _missing(name, base, head)
+        reason = (
+            _reason(benchmark, base_bodies, head_bodies)
+            or _missing(name, base, head)
+            or _other_data(base, head)
+        )
         if reason:
             found[name] = reason
     known = set(listed.values())
@@ -49,6 +53,11 @@ def _reason(benchmark: str, base: Mapping[str, str], head: Mapping[str, str]) ->
     if benchmark in base and base[benchmark] != head[benchmark]:
         return "its body differs between BASE and HEAD"
     return ""
+
+
+def _other_data(base: Listing, head: Listing) -> str:
+    same = base.evidence == head.evidence
+    return "" if same else "the data differ: the suite tells other evidence on BASE than on HEAD"
 
 
 def _missing(name: str, base: Listing, head: Listing) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -41,13 +42,27 @@ class Environment:
 
 
 def running_environment(root: Path) -> Environment:
-    """The interpreter that runs the harness, with the pins of the checkout's lock file."""
+    """The interpreter that runs the harness, with the pins of the checkout's lock file that hold.
+
+    A pin of another version than is installed is left out: the lock file was changed and nothing
+    installed since, so that no side that wants it has it here. What is not installed at all may be
+    for other platforms; a side that needs it cannot be imported, which is no pass either.
+    """
     lock = root / _LOCK
+    pins = parse_lock(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
     return Environment(
         python=Path(sys.executable),
         told="the running interpreter",
-        pins=parse_lock(lock.read_text(encoding="utf-8")) if lock.is_file() else {},
+        pins={name: pin for name, pin in pins.items() if _installed(name) in ("", *pin[0].split())},
     )
+
+
+def _installed(name: str) -> str:
+    """Version of a package in the running interpreter; "" without it."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def parse_lock(text: str) -> dict[str, tuple[str, str]]:
@@ -93,7 +108,7 @@ def differing_pins(
     return {
         name: pins[name][1]
         for name in sorted(_closure(direct))
-        if name in pins and pins[name][0] != running.get(name, ("", ""))[0]
+        if name in pins and pins[name][0] not in (running.get(name, ("", ""))[0], _installed(name))
     }
 
 
@@ -141,7 +156,9 @@ def environment_for(tree: Path, cache: Path, running: Environment) -> Environmen
     text = "\n".join(other.values()) + "\n"
     key = hashlib.blake2b(f"{sys.version}\n{text}".encode(), digest_size=16).hexdigest()
     folder = cache / "environments" / key
-    if not folder.is_dir():
+    if folder.is_dir():
+        os.utime(folder)  # used now: it is not the next to be pruned
+    else:
         _install(folder, text, names)
     return Environment(
         python=folder / "bin" / "python", told=f"an environment of its own with {names}", pins=pins

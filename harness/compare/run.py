@@ -32,7 +32,15 @@ from harness.compare.timing import Timing
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
 
-__all__ = ["CompareOptions", "Prepared", "judge_folder", "prepare", "run_compare", "work_folder"]
+__all__ = [
+    "CompareOptions",
+    "Prepared",
+    "edited_meanwhile",
+    "judge_folder",
+    "prepare",
+    "run_compare",
+    "work_folder",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +115,7 @@ def prepare(
     Raises
     ------
     UsageError
-        No benchmark has such a name.
+        No benchmark has such a name, or a file of benchmarks is no Python.
     HarnessError
         A side cannot be built or imported.
     """
@@ -119,10 +127,11 @@ def prepare(
         progress.note(f"  runs in {side.environment}")
         made.append(side)
     sides = (made[0], made[1])
-    builds.prune(options.cache, keep=[side.source.parent for side in sides])
+    used = [side.source.parent for side in sides] + [side.python.parents[1] for side in sides]
+    builds.prune(options.cache, keep=used)
     base, head = (list_benches(side, options.suite, work) for side in sides)
     place = options.suite.timings.relative_to(options.suite.root)
-    trees = [read_bodies(side.source.parent / place) for side in sides]
+    trees = [_bodies(side.label, side.source.parent / place) for side in sides]
     if not trees[0]:
         progress.note(f"  BASE has no {place}: the checkout's benchmarks stand for it")
     pattern = _pattern(options.benchmark)
@@ -134,7 +143,7 @@ def prepare(
     if not benches and not unfit:
         known = ", ".join(bench.name for bench in base.benches[:4])
         raise UsageError(f"--benchmark {options.benchmark!r}: none of {known}, ...")
-    own = read_bodies(options.suite.timings)
+    own = _bodies("the checkout", options.suite.timings)
     return Prepared(
         sides=sides,
         base=base,
@@ -143,6 +152,13 @@ def prepare(
         bodies={bench.name: own.get(bench.benchmark, "") for bench in benches},
         data=_digest_of(base.evidence),
     )
+
+
+def _bodies(label: str, folder: Path) -> dict[str, str]:
+    try:
+        return read_bodies(folder)
+    except ValueError as error:
+        raise UsageError(f"{label}: a file of benchmarks cannot be read: {error}") from error
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -294,7 +310,7 @@ def _measure(
         )
     else:
         _time(options, prepared, folder, manifest, work, progress)
-    manifest["incomparable"] |= _edited(options, prepared)
+    manifest["incomparable"] |= edited_meanwhile(options, prepared)
     calibration = load_calibration(options.calibrations, machine_id, prepared.bodies, prepared.data)
     write_json(folder / "calibration.json", calibration.as_json())
     load = environment.load_now()
@@ -308,9 +324,15 @@ def _measure(
     write_json(folder / "manifest.json", manifest)
 
 
-def _edited(options: CompareOptions, prepared: Prepared) -> dict[str, str]:
-    """Benchmarks whose body in the checkout, which runs on both sides, is no longer the same."""
-    now = read_bodies(options.suite.timings)
+def edited_meanwhile(options: CompareOptions, prepared: Prepared) -> dict[str, str]:
+    """Benchmarks whose body in the checkout, which runs on both sides, is no longer the same.
+
+    All of them while a file is no Python: nobody knows what ran.
+    """
+    try:
+        now = read_bodies(options.suite.timings)
+    except ValueError:
+        now = {}
     return {
         bench.name: "its body was edited during the comparison"
         for bench in prepared.benches

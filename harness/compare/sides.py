@@ -21,7 +21,11 @@ from harness.errors import HarnessError, UsageError
 
 __all__ = ["Bench", "Side", "SideError", "SideProcess", "Suite", "side_environment"]
 
-_CLEARED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they slow numpy's BLAS several times over
+_CLEARED = (
+    "OPENBLAS_CORETYPE",  # these two slow numpy's BLAS several times over
+    "OPENBLAS_L2_SIZE",
+    "TIMINGS_STORES",  # one side would read the store that the other one made
+)
 _LAST_WORDS = 600
 _START_S, _ANSWER_S = 120.0, 180.0
 
@@ -213,10 +217,13 @@ class SideProcess:
             process.stdin.close()
         try:
             process.wait(10 * self._patience)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:  # it hangs, or Ctrl-C: which does not reach it
             self._kill()
-        process.stdout.close()
-        self._err.close()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+        finally:
+            process.stdout.close()
+            self._err.close()
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

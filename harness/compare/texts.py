@@ -85,10 +85,10 @@ def render_junit(view: View) -> str:
 def _outcome(line: Line) -> str:
     if not line.decides:
         return ""
-    if line.verdict == "REGRESSED":
-        return "failure"
     uncalibrated = line.standing is not None and line.standing["state"] == "uncalibrated"
-    return "error" if uncalibrated or line.look.tone in ("hold", "invalid") else ""
+    if uncalibrated or line.look.tone in ("hold", "invalid"):
+        return "error"
+    return "failure" if line.verdict == "REGRESSED" else ""
 
 
 def _told(line: Line) -> str:

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,13 @@ def test_every_command_of_a_workflow_exists(path: Path) -> None:
             assert [word for word in words if not _is_target(word)] == [], line
         else:
             assert program in PLAIN, line
+
+
+def test_a_pull_request_that_changes_only_packages_or_benchmarks_is_compared() -> None:
+    for command in _commands(WORKFLOWS[0].with_name("compare.yml")):
+        words = shlex.split(command)
+        paths = {word for before, word in pairwise(words) if before == "--paths"}
+        assert paths == {"src", "suites/timings", "pyproject.toml", "requirements.lock"}
 
 
 def test_the_snippet_for_other_repositories_runs() -> None:

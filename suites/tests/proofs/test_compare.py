@@ -204,11 +204,16 @@ def test_a_base_older_than_its_benchmarks_can_be_compared(root: Path) -> None:
     assert read_json(folder / "manifest.json")["incomparable"] == {}
 
 
-def test_a_benchmark_edited_meanwhile_is_not_comparable(root: Path) -> None:
+@pytest.mark.parametrize(
+    "edited",
+    [TIMINGS.replace("titanstore.work()", "titanstore.same()"), "def half_saved(:\n"],
+    ids=["other body", "half saved"],
+)
+def test_a_benchmark_edited_meanwhile_is_not_comparable(root: Path, edited: str) -> None:
     class Editor(CompareProgress):
         def stage(self, text: str) -> None:
             if text.startswith("calls a sample"):
-                write(root, {SUITE: TIMINGS.replace("titanstore.work()", "titanstore.same()")})
+                write(root, {SUITE: edited})
 
     options = options_of(root, "HEAD", "HEAD~0", benchmark="Work", minutes_max=0.01)
     folder = run_compare(options, Editor())
@@ -216,6 +221,19 @@ def test_a_benchmark_edited_meanwhile_is_not_comparable(root: Path) -> None:
     document = read_json(folder / "compare.json")
     assert verdicts(document) == {"counted.Work.time_work": "NOT COMPARABLE"}
     assert document["benchmarks"][0]["reason"] == "its body was edited during the comparison"
+
+
+def test_rounds_of_a_benchmark_edited_meanwhile_calibrate_nothing(root: Path) -> None:
+    class Editor(CompareProgress):
+        def stage(self, text: str) -> None:
+            if text.endswith("A/A rounds of 1 benchmarks"):
+                write(root, {SUITE: TIMINGS.replace("titanstore.work()", "titanstore.same()")})
+
+    options = options_of(root, "HEAD", "HEAD", benchmark="Work")
+    with pytest.raises(UsageError, match=r"counted\.Work\.time_work: edited"):
+        run_calibration(options, Editor(), rounds=3)
+    (session,) = (root / "out" / "calibrations").rglob("*.jsonl")
+    assert len(session.read_text().splitlines()) == 1  # the header
 
 
 def test_paths_that_do_not_differ_are_nothing_to_compare(root: Path) -> None:
@@ -236,6 +254,13 @@ def test_wrong_use(root: Path, more: dict[str, object], word: str) -> None:
         run_compare(options_of(root, "HEAD", "HEAD", **more), QUIET)
     with pytest.raises(UsageError, match="no commit 'nowhere'"):
         run_compare(options_of(root, "nowhere", "HEAD"), QUIET)
+
+
+def test_a_side_whose_benchmarks_are_no_python_is_wrong_use(root: Path) -> None:
+    broken = commit(root, {SUITE: "def (\n"})
+    commit(root, {SUITE: TIMINGS})
+    with pytest.raises(UsageError, match=r"a file of benchmarks cannot be read: counted"):
+        run_compare(options_of(root, broken, "HEAD"), QUIET)
 
 
 def test_a_side_that_cannot_be_imported_is_the_harnesss_failure(root: Path) -> None:

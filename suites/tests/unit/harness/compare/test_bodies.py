@@ -122,6 +122,21 @@ def test_what_matters_in_another_module() -> None:
     assert changed("return 1", "return 2", shared=True) == set()
 
 
+def test_a_modules_own_setup_matters_to_all_of_its_benchmarks() -> None:
+    hook = "\ndef setup():\n    helper(1)\n"
+    before, after = digests(BASE + hook), digests(BASE + hook.replace("1", "2"))
+    assert {name for name in before if before[name] != after[name]} == {READ, OTHER}
+
+
+def test_what_a_function_imports_matters() -> None:
+    local = BASE.replace("from . import shared\n", "").replace(
+        "        shared.check(n)", "        from . import shared\n        shared.check(n)"
+    )
+    before = digests(local)
+    after = digests(local, SHARED.replace("return n\n", "return -n\n"))
+    assert {name for name in before if before[name] != after[name]} == {OTHER}
+
+
 def test_a_renamed_benchmark_is_another_one() -> None:
     assert READ not in digests(BASE.replace("time_read", "time_reads"))
 

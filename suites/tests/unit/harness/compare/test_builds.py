@@ -44,6 +44,7 @@ def test_a_commit_is_built_as_it_was_whatever_the_tree_holds(root: Path) -> None
 
 
 def test_the_word_head_is_the_working_tree_for_head_only(root: Path) -> None:
+    git(root, "config", "status.showUntrackedFiles", "no")
     write(root, {"new.txt": "x"})
     assert builds.find_revision(root, "HEAD", is_head=True).dirty
     assert not builds.find_revision(root, "HEAD", is_head=False).dirty
@@ -97,9 +98,25 @@ def test_old_trees_are_pruned_and_those_in_use_are_not(root: Path) -> None:
         commit(root, {INIT: f"STEPS = {number}\n"})
         trees.append(built(root, "main").parent)
         os.utime(trees[-1], (number, number))
-    gone = builds.prune(cache, keep=[trees[0]], trees=2)
+    gone = builds.prune(cache, keep=[trees[0]], kept=2)
     assert sorted(gone) == sorted(trees[1:3])
     assert [tree.is_dir() for tree in trees] == [True, False, False, True, True]
+
+
+def test_environments_and_what_killed_builds_left_are_pruned_too(tmp_path: Path) -> None:
+    names = [
+        "working-a.unfinished", "trees/b.unfinished", "trees/new.unfinished",
+        "environments/c.unfinished", "environments/0", "environments/1", "environments/2",
+    ]  # fmt: skip
+    for age, name in enumerate(names):
+        (tmp_path / name).mkdir(parents=True)
+        if "new" not in name:
+            os.utime(tmp_path / name, (age, age))
+    builds.prune(tmp_path, keep=[tmp_path / "environments/0"], kept=1)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {
+        "trees", "trees/new.unfinished", "environments", "environments/0", "environments/2"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("word", ["nowhere", "main:src", "--help", ""])

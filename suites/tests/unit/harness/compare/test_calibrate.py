@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.compare.calibrate import ROUNDS, Rate, assess
+from harness.compare.decide import Verdict, decide_many
 
 NONE = Rate(count=0, of=0)
 
@@ -47,6 +48,16 @@ def test_a_noisy_benchmark_is_a_trend_only_because_it_misses_slowdowns() -> None
     assert found.state == "trend only"
     assert found.found.low < 0.95
     assert "of slowdowns by 5% are found" in found.reason
+
+
+def test_what_only_one_run_finds_is_not_found() -> None:
+    """The exit status wants both runs, which find less than the first one alone."""
+    rounds = noise(0.043)
+    drawn = np.random.default_rng(3).integers(0, ROUNDS, (3_000, 64))
+    slowed = np.array(rounds)[drawn] + math.log1p(0.05)
+    one_run = Rate(count=decide_many(slowed).count(Verdict.REGRESSED), of=3_000)
+    assert one_run.low >= 0.95
+    assert assess("x", rounds, NONE).state == "trend only"
 
 
 def test_a_biased_benchmark_is_a_trend_only_because_it_calls_equals_slower() -> None:

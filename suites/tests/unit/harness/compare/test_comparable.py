@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from harness.compare.comparable import incomparable
 from harness.compare.rounds import Listing
 from harness.compare.sides import Bench
@@ -26,6 +28,15 @@ def test_the_same_on_both_sides_is_comparable() -> None:
 def test_a_changed_body() -> None:
     found = incomparable(BOTH, BOTH, BODIES, {**BODIES, "m.B.time_b": "3"})
     assert found == {"m.B.time_b(1)": "its body differs between BASE and HEAD"}
+
+
+def test_other_data_on_one_side() -> None:
+    other = dataclasses.replace(BOTH, evidence={"v1": {"digest": "2"}})
+    found = incomparable(BOTH, other, BODIES, BODIES)
+    assert found.keys() == {"m.A.time_a", "m.B.time_b(1)"}
+    assert set(found.values()) == {
+        "the data differ: the suite tells other evidence on BASE than on HEAD"
+    }
 
 
 def test_missing_from_one_tree() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.metadata
 import subprocess
 import zipfile
 from pathlib import Path
@@ -69,6 +70,16 @@ def test_what_a_requirement_needs_counts_too() -> None:
     project = '[project]\ndependencies = ["jinja2"]\n'
     pins, running = parse_lock("jinja2==3\nmarkupsafe==3\n"), parse_lock("jinja2==3\n")
     assert differing_pins(project, pins, running) == {"markupsafe": "markupsafe==3"}
+
+
+def test_a_lock_file_that_was_changed_but_not_installed(tmp_path: Path) -> None:
+    """HEAD's new pin is not what runs here; BASE's old one is."""
+    here = importlib.metadata.version("jinja2")
+    project = '[project]\ndependencies = ["jinja2"]\n'
+    write(tmp_path, {"requirements.lock": "jinja2==999.0\ncolorama==1.0\n"})
+    running = running_environment(tmp_path).pins
+    assert differing_pins(project, parse_lock("jinja2==999.0\n"), running).keys() == {"jinja2"}
+    assert differing_pins(project, parse_lock(f"jinja2=={here}\n"), running) == {}
 
 
 def test_a_project_file_that_is_no_toml() -> None:

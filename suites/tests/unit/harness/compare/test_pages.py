@@ -108,6 +108,9 @@ def test_junit_tells_a_slowdown_from_what_is_not_known(folder: Path) -> None:
 def test_junit_of_what_is_not_calibrated_is_an_error() -> None:
     view = view_of(document({SAME: 0.0}, known=calibration([])))
     assert '<error message="NO REGRESSION' in render_junit(view)
+    slow = document({SLOW: 0.06}, known=calibration([]))
+    assert slow["decision"]["exit_code"] == 3
+    assert '<error message="REGRESSED' in render_junit(view_of(slow))
 
 
 def test_the_summary_is_short_and_escaped(folder: Path) -> None:

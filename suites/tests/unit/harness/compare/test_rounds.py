@@ -182,6 +182,34 @@ def test_slow_blas_settings_do_not_reach_the_processes(
     assert round_with(root, work, [SAME]).failed == {}
 
 
+def test_a_store_kept_for_later_processes_is_not_shared_by_the_sides(
+    root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIMINGS_STORES", str(work / "kept"))
+    told = "import os; assert 'TIMINGS_STORES' not in os.environ; titanstore.work()"
+    write(root, {"suites/timings/counted.py": TIMINGS.replace("titanstore.work()", told)})
+    assert round_with(root, work, [WORK]).failed == {}
+
+
+def test_an_interruption_while_a_process_ends_leaves_none(
+    root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, {INIT: STORE + "import atexit\natexit.register(time.sleep, 60)\n"})
+    process = SideProcess(side_of(root), suite_of(root), work, hash_seed=1)
+    process.started()
+    wait = process._process.wait
+    with monkeypatch.context() as patch:
+
+        def interrupted(timeout: float | None = None) -> int:
+            patch.setattr(process._process, "wait", wait)
+            raise KeyboardInterrupt
+
+        patch.setattr(process._process, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            process.close()
+    assert not psutil.pid_exists(process.pid)
+
+
 def test_an_interruption_leaves_no_process(root: Path, work: Path) -> None:
     seen = []
 
