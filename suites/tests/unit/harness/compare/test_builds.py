@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,8 +77,70 @@ def test_paths_of_both_kinds_of_tree_are_equally_long(root: Path) -> None:
 
 def test_a_tree_is_made_once(root: Path) -> None:
     source = built(root, "main")
-    (source / "mark").write_text("kept")
-    assert (built(root, "main") / "mark").read_text() == "kept"
+    made = source.stat().st_ino
+    assert built(root, "main") == source
+    assert source.stat().st_ino == made
+
+
+def _edit_a_source(source: Path) -> None:
+    (source / "titanstore/__init__.py").write_text(STORE.replace("2_000", "9_000"))
+
+
+def _edit_what_is_compiled(source: Path) -> None:
+    (compiled,) = (source / "titanstore/__pycache__").glob("*.pyc")
+    compiled.write_bytes(compiled.read_bytes()[:-1] + b"x")
+
+
+def _add_a_file(source: Path) -> None:
+    (source / "titanstore/new.py").write_text("")
+
+
+def _remove_a_file(source: Path) -> None:
+    (source / "titanstore/__init__.py").unlink()
+
+
+def _remove_the_seal(source: Path) -> None:
+    (source.parent / "__pycache__/seal").unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_edit_a_source, _edit_what_is_compiled, _add_a_file, _remove_a_file, _remove_the_seal],
+)
+@pytest.mark.parametrize("is_dirty", [False, True], ids=["commit", "working tree"])
+def test_a_kept_tree_that_was_changed_is_made_anew_and_told(
+    root: Path, change: Callable[[Path], None], *, is_dirty: bool
+) -> None:
+    if is_dirty:
+        write(root, {"new.txt": "x"})
+    word = "HEAD" if is_dirty else "main"
+    revision = builds.find_revision(root, word, is_head=is_dirty)
+    told: list[str] = []
+
+    def build() -> Path:
+        cache, running = root / "out" / "cache", running_environment(root)
+        return builds.build_side("base", revision, root, cache, running, told.append).source
+
+    source = build()
+    before = {path.relative_to(source) for path in source.rglob("*")}
+    change(source)
+    assert build() == source
+    (line,) = told
+    assert "was changed since it was made" in line
+    assert (source / "titanstore/__init__.py").read_text() == STORE
+    assert {path.relative_to(source) for path in source.rglob("*")} == before
+    assert [path.name for path in source.parents[1].iterdir()] == [source.parent.name]
+    build()
+    assert len(told) == 1
+
+
+def test_a_tree_of_another_python_is_another_tree(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would add its compiled files, and the tree would seem changed each time."""
+    ours = built(root, "main")
+    monkeypatch.setattr(sys.implementation, "cache_tag", "cpython-999")
+    assert built(root, "main") != ours
 
 
 def test_nothing_half_made_is_taken_for_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +192,27 @@ def test_a_word_that_is_no_commit(root: Path, word: str) -> None:
 def test_outside_of_git(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no git checkout"):
         builds.find_revision(tmp_path, "HEAD", is_head=True)
+
+
+def test_a_shallow_clone_says_how_to_get_the_rest(root: Path, tmp_path: Path) -> None:
+    first = git(root, "rev-parse", "HEAD")
+    commit(root, {"new.txt": "x"})
+    git(tmp_path, "clone", "-q", "--depth", "1", root.as_uri(), "shallow")
+    for word in (first, "HEAD~1", "release"):
+        with pytest.raises(UsageError, match="shallow clone") as caught:
+            builds.find_revision(tmp_path / "shallow", word, is_head=False)
+        for advice in ("git fetch --unshallow", "git fetch --deepen", "fetch-depth: 0"):
+            assert advice in str(caught.value)
+    assert builds.find_revision(tmp_path / "shallow", "main", is_head=False).commit != first
+    git(tmp_path / "shallow", "fetch", "-q", "--unshallow")
+    assert builds.find_revision(tmp_path / "shallow", first, is_head=False).commit == first
+
+
+def test_a_branch_that_only_the_remote_has_is_named(root: Path, tmp_path: Path) -> None:
+    git(root, "branch", "topic")
+    git(tmp_path, "clone", "-q", root.as_uri(), "clone")
+    with pytest.raises(UsageError, match="'origin/topic' is known"):
+        builds.find_revision(tmp_path / "clone", "topic", is_head=False)
 
 
 def test_a_commit_without_the_store(root: Path) -> None:
