@@ -23,7 +23,7 @@ __all__ = ["SHORTEST", "Step", "find_steps"]
 SHORTEST = 4  # values that a level must hold for: fewer may be one bad night
 _PENALTY = 4.0  # reports/decisions/0012
 _NORMAL = 0.6745  # median absolute deviation of the normal distribution of deviation 1
-_NO_NOISE = 1e-9  # relative; of counts, which repeat exactly
+_NO_NOISE = 1e-9  # relative to the values; of counts, which repeat exactly
 
 Values = NDArray[np.float64]
 
@@ -75,10 +75,12 @@ def find_steps(values: Sequence[float]) -> list[Step]:
         raise ValueError("a value of the series is not a finite number")
     if series.size < 2:
         return []
-    scaled = np.log(series) if (series > 0).all() else series
+    is_ratio = bool((series > 0).all())
+    scaled = np.log(series) if is_ratio else series
     differences = np.abs(np.diff(scaled))
     noise = float(np.median(differences)) / _NORMAL / math.sqrt(2)
-    if noise <= _NO_NOISE * max(1.0, float(np.abs(scaled).max())):
+    # a difference of logarithms is relative already, whatever the unit of the values
+    if noise <= _NO_NOISE * (1.0 if is_ratio else float(np.abs(scaled).max())):
         places = [int(place) + 1 for place in np.flatnonzero(np.diff(series))]
     else:
         places = _segments(scaled / noise)

@@ -22,6 +22,7 @@ from harness.evidence import read_json
 __all__ = ["Point", "Series", "asv_history", "newest", "run_history"]
 
 _JUDGED = {"PASS", "FAIL", "INCONCLUSIVE", "INFEASIBLE"}
+_DAMAGED = (EvidenceError, KeyError, TypeError, ValueError, AttributeError)
 _UNITS = {"seconds": "s", "bytes": "B"}
 
 
@@ -64,7 +65,10 @@ class Series:
 
 
 def run_history(reports: Path) -> tuple[list[Series], list[str]]:
-    """Series of every row of the runs below a folder, and which runs could not be read."""
+    """Series of every row of the runs below a folder, and which runs could not be read.
+
+    A run that is damaged anywhere is left out as a whole.
+    """
     found: dict[tuple[str, ...], list[Point]] = {}
     unread = []
     for folder in sorted(reports.glob("*/")) if reports.is_dir() else []:
@@ -73,34 +77,44 @@ def run_history(reports: Path) -> tuple[list[Series], list[str]]:
         try:
             manifest = read_json(folder / "manifest.json")
             verdicts = read_json(folder / "verdicts.json")
-            machine = str(manifest["machine"]["id"])
-            rows = list(_rows(verdicts))
-        except (EvidenceError, KeyError, TypeError, ValueError) as error:
-            unread.append(f"{folder.name}: {error}")
+            rows = list(_rows(verdicts, str(manifest["machine"]["id"])))
+        except _DAMAGED as error:
+            unread.append(f"{folder.name}: {_told(error)}")
             continue
-        for row, point in rows:
-            key = (row["id"], machine, verdicts["run"]["profile"], row["unit"])
+        for key, point in rows:
             found.setdefault(key, []).append(point)
     return _in_order(found), unread
 
 
-def _rows(verdicts: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Point]]:
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, EvidenceError | ValueError) else repr(error)
+
+
+def _rows(verdicts: dict[str, Any], machine: str) -> Iterator[tuple[tuple[str, ...], Point]]:
+    """The key of a series and its point, for each row that was measured."""
     run = verdicts["run"]
     when = datetime.fromisoformat(run["started"])
     began = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     for gate in verdicts["gates"]:
         for row in gate["rows"]:
             if row["verdict"] in _JUDGED and row["estimate"] is not None:
-                yield (
-                    row,
-                    Point(
-                        when=began,
-                        commit=run["commit"],
-                        value=row["estimate"],
-                        low=row["low"],
-                        high=row["high"],
-                    ),
+                names = (row["id"], machine, run["profile"], row["unit"], run["commit"])
+                if not all(isinstance(name, str) for name in names):
+                    raise ValueError(f"a row has no name where it needs one: {names}")
+                point = Point(
+                    when=began,
+                    commit=run["commit"],
+                    value=_number(row["estimate"]),
+                    low=None if row["low"] is None else _number(row["low"]),
+                    high=None if row["high"] is None else _number(row["high"]),
                 )
+                yield names[:4], point
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no finite number")
+    return float(value)
 
 
 def asv_history(results: Path) -> tuple[list[Series], list[str]]:
@@ -108,24 +122,35 @@ def asv_history(results: Path) -> tuple[list[Series], list[str]]:
 
     The bounds are asv's own: of its 99 % interval of the median.
     """
-    units = _asv_units(results)
     found: dict[tuple[str, ...], list[Point]] = {}
     unread: list[str] = []
     if not results.is_dir():
         return [], []
+    units: dict[str, str] = {}
+    try:
+        units = _asv_units(results)
+    except _DAMAGED as error:
+        unread.append(_told(error))
     for folder, file, named in iter_results_paths(str(results)):
         try:
             result = Results.load(str(Path(folder, file)), machine_name=named)
-        except (AsvError, ValueError, KeyError) as error:
-            unread.append(f"{file}: {error}")
+            rows = list(_asv_rows(result, units))
+        except (AsvError, *_DAMAGED) as error:
+            unread.append(f"{file}: {error if isinstance(error, AsvError) else _told(error)}")
             continue
-        machine = str(result.params.get("machine", "unknown machine"))
-        for name in result.get_all_result_keys():
-            version = result.benchmark_version.get(name)
-            for label, point in _asv_points(result, name):
-                context = f"{result.env_name}, version {version}"
-                found.setdefault((label, machine, context, units.get(name, "")), []).append(point)
+        for key, point in rows:
+            found.setdefault(key, []).append(point)
     return _in_order(found), unread
+
+
+def _asv_rows(
+    result: Results, units: dict[str, str]
+) -> Iterator[tuple[tuple[str, str, str, str], Point]]:
+    machine = str(result.params.get("machine", "unknown machine"))
+    for name in result.get_all_result_keys():
+        context = f"{result.env_name}, version {result.benchmark_version.get(name)}"
+        for label, point in _asv_points(result, name):
+            yield (label, machine, context, units.get(name, "")), point
 
 
 def _asv_units(results: Path) -> dict[str, str]:

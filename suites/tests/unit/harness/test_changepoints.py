@@ -76,3 +76,12 @@ def test_too_few_noisy_values_have_no_step(count: int) -> None:
 def test_a_value_that_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         find_steps([1.0, value])
+
+
+def test_the_unit_of_the_values_does_not_decide_what_is_noise() -> None:
+    """Nanoseconds in seconds, some below 0: slopes, say."""
+    values = 1e-9 * np.random.default_rng(1).standard_normal(30)
+    assert find_steps(values.tolist()) == find_steps((1e9 * values).tolist()) == []
+    values[15:] += 12e-9
+    (step,) = find_steps(values.tolist())
+    assert step.place == 15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,53 @@ def test_a_damaged_run_is_named(tmp_path: Path) -> None:
     assert [line.partition("T")[0] for line in unread] == ["2026-11-02", "2026-11-03"]
 
 
+def _without(*path: str | int) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        place: Any = document
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+
+    return change
+
+
+_ROW = ("gates", 0, "rows", 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _without("run", "profile"),
+        _without("run", "commit"),
+        _without("gates"),
+        _without(*_ROW, "unit"),
+        _without(*_ROW, "id"),
+        _without(*_ROW, "verdict"),
+        lambda d: d.update(run="no"),
+        lambda d: d.update(gates=None),
+        lambda d: d["run"].update(profile=["ci"]),
+        lambda d: d["run"].update(started=7),
+        lambda d: d["gates"][0]["rows"][0].update(unit=None),
+        lambda d: d["gates"][0]["rows"][0].update(estimate="fast"),
+        lambda d: d["gates"][0]["rows"][0].update(estimate=float("nan")),
+        lambda d: d["gates"][0]["rows"][0].update(low=float("inf")),
+    ],
+)
+def test_a_run_that_is_damaged_anywhere_is_named_and_the_others_are_read(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    _run(tmp_path, 1)
+    path = _run(tmp_path, 2) / "verdicts.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    (series,), unread = run_history(tmp_path)
+    assert [point.commit for point in series.points] == ["c1"]
+    (line,) = unread
+    assert line.startswith("2026-11-02")
+    assert find_steps([point.value for point in series.points]) == []
+
+
 def test_no_folder_is_no_history(tmp_path: Path) -> None:
     assert run_history(tmp_path / "none") == ([], [])
     assert asv_history(tmp_path / "none") == ([], [])
@@ -128,6 +176,17 @@ def test_asvs_results_are_read_with_their_parameters(asv_results: Path) -> None:
     assert unread == []
     (asv_results / "m1" / "damaged.json").write_text("{")
     assert asv_history(asv_results)[1] != []
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"version": 2}', '{"version": 2, "results": 1}'])
+def test_a_damaged_result_of_asv_is_named_and_the_others_are_read(
+    asv_results: Path, text: str
+) -> None:
+    (asv_results / "m1" / "damaged.json").write_text(text)
+    (asv_results / "benchmarks.json").write_text("{")
+    (series,), unread = asv_history(asv_results)
+    assert len(series.points) == 3
+    assert {line.partition(":")[0] for line in unread} == {"benchmarks.json", "damaged.json"}
 
 
 def _synthetic(name: str, values: list[float]) -> Series:
