@@ -28,6 +28,7 @@ __all__ = [
     "absent_names",
     "exit_code_of",
     "judge_run",
+    "lost_limits",
     "note_limit",
     "read_run",
 ]
@@ -37,6 +38,10 @@ _CONFIDENCE = 0.95
 _BLOCKS = 20  # of neighbouring samples, drawn together: the same disturbance meets neighbours
 _SAMPLES_MIN = {"p99": 1_000}  # SPEC section 2; of fewer it is the maximum
 _FEWEST = 5
+_FIELDS = frozenset(
+    ("what", "target", "statistic", "comparator", "limit", "unit", "operations", "values")
+)
+_SAME = ("what", "statistic", "unit")  # by which a limit is found again in another run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,10 @@ def read_run(path: Path) -> BenchmarkRun:
         found = {one["fullname"]: one for one in document["benchmarks"]}
         if len(found) != len(document["benchmarks"]):
             raise ValueError("a benchmark comes twice")
+        for one in found.values():
+            for limit in _limits_of(one):
+                if not limit.keys() >= _FIELDS:
+                    raise ValueError(f"{one['fullname']}: a limit that `note_limit` did not write")
         cpu = machine["cpu"].get("brand_raw", "unknown CPU")
         return BenchmarkRun(
             path=path,
@@ -148,12 +157,49 @@ def absent_names(run: BenchmarkRun, baseline: BenchmarkRun) -> tuple[list[str], 
     return sorted(here - there), sorted(there - here)
 
 
+def _limits_of(benchmark: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = benchmark.get("extra_info", {}).get(_LIMITS, [])
+    return found
+
+
+def lost_limits(run: BenchmarkRun, baseline: BenchmarkRun) -> list[str]:
+    """Limits of the baseline that this run no longer holds its benchmarks to, a sentence each.
+
+    A benchmark that both have may have lost its limit, or have a looser one in its place: then it
+    passes without having become better. One that is stricter, or new, is none of these.
+    """
+    lost = []
+    for name in sorted(run.benchmarks.keys() & baseline.benchmarks.keys()):
+        here = list(_limits_of(run.benchmarks[name]))
+        for limit in _limits_of(baseline.benchmarks[name]):
+            alike = [one for one in here if all(one[key] == limit[key] for key in _SAME)]
+            kept = [one for one in alike if _is_as_strict(one, limit)]
+            told = f"{limit['what']}, {limit['statistic']} {limit['comparator']} {limit['limit']:g}"
+            if kept:
+                here.remove(kept[0])
+            elif alike:
+                now = f"{alike[0]['comparator']} {alike[0]['limit']:g} {limit['unit']}"
+                lost.append(f"limit loosened: {name}: {told} {limit['unit']}, now {now}")
+            else:
+                lost.append(f"limit lost: {name}: {told} {limit['unit']}")
+    return lost
+
+
+def _is_as_strict(one: Mapping[str, Any], limit: Mapping[str, Any]) -> bool:
+    if one["comparator"] != limit["comparator"]:
+        return False
+    now, before = float(one["limit"]), float(limit["limit"])
+    if str(limit["comparator"]).startswith("<"):
+        return now <= before
+    return now >= before if str(limit["comparator"]).startswith(">") else now == before
+
+
 def judge_run(run: BenchmarkRun) -> list[Judged]:
     """Every limit of every benchmark, in the order of the file."""
     return [
         _judge(name, benchmark, limit)
         for name, benchmark in run.benchmarks.items()
-        for limit in benchmark.get("extra_info", {}).get(_LIMITS, [])
+        for limit in _limits_of(benchmark)
     ]
 
 
@@ -198,7 +244,7 @@ def _interval(
 
 
 def exit_code_of(judged: Sequence[Judged], absent: Sequence[str]) -> int:
-    """1 if a limit is missed or a benchmark is absent, 3 if anything is not known, else 0.
+    """1 if a limit is missed or anything is absent, 3 if something is not known, else 0.
 
     No limit at all is not known: an empty file promises nothing.
     """

@@ -17,6 +17,7 @@ from harness.benchmarks import (
     absent_names,
     exit_code_of,
     judge_run,
+    lost_limits,
     read_run,
 )
 from harness.changepoints import find_steps
@@ -38,13 +39,15 @@ _NEWEST = 300  # points of a series: cost grows with their square
 @click.option(
     "--baseline",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="An earlier file: a benchmark that only one of the two has is an error.",
+    help="An earlier file: a benchmark that only one of the two has is an error, and so is a limit "
+    "that was lost or loosened since.",
 )
 def bench(run: Path, baseline: Path | None) -> None:
     """Judge what `pytest suites/bench --benchmark-json RUN.json` measured.
 
-    Exit status 0 if every limit holds and no benchmark is missing, 1 if one does not or is, 3 if
-    something is not known. Times are not compared with the baseline's: `harness compare` does that.
+    Exit status 0 if every limit holds and neither benchmark nor limit is missing, 1 if one does not
+    or is, 3 if something is not known. Times are not compared with the baseline's: `harness
+    compare` does that.
     """
     found = read_run(run)
     absent: list[str] = []
@@ -53,6 +56,7 @@ def bench(run: Path, baseline: Path | None) -> None:
         new, gone = absent_names(found, earlier)
         absent = [f"not in the baseline: {name}" for name in new]
         absent += [f"not in this run: {name}" for name in gone]
+        absent += lost_limits(found, earlier)
     judged = judge_run(found)
     console = Console()
     console.print(_limits(judged, width=min(console.width, 120)))

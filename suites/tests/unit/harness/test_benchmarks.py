@@ -13,6 +13,7 @@ from harness.benchmarks import (
     absent_names,
     exit_code_of,
     judge_run,
+    lost_limits,
     note_limit,
     read_run,
 )
@@ -159,3 +160,54 @@ def test_the_table_names_question_and_parameters(tmp_path: Path) -> None:
     run = _file(tmp_path / "run.json", {name: (FAST, _extra(target="query.latency.flat-2200-0"))})
     done = CliRunner().invoke(main, ["bench", str(run)])
     assert "latency: search[small]" in " ".join(done.output.split())
+
+
+P99 = {"statistic": "p99", "comparator": "<", "limit": 1e-4}
+
+
+def _noted(*limits: dict[str, Any]) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    for limit in limits:
+        note_limit(extra, **limit)
+    return extra
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "told"),
+    [
+        ([], [P99], ["limit lost: get: time, p99 < 0.0001 s"]),
+        ([P99], [P99], []),
+        ([P99], [], []),
+        ([{**P99, "limit": 1e-5}], [P99], []),
+        ([{**P99, "limit": 1e-3}], [P99], ["loosened: get: time, p99 < 0.0001 s, now < 0.001 s"]),
+        ([{**P99, "comparator": ">"}], [P99], ["loosened: get: time, p99 < 0.0001 s, now > 0.0"]),
+        ([{**P99, "statistic": "p50"}], [P99], ["limit lost: get: time, p99"]),
+        ([{**P99, "what": "other"}], [P99], ["limit lost: get: time, p99"]),
+        ([P99], [P99, P99], ["limit lost: get: time, p99"]),
+        ([P99, {**P99, "what": "other"}], [{**P99, "what": "other"}, P99], []),
+    ],
+)
+def test_a_limit_that_was_lost_or_loosened_is_told(
+    tmp_path: Path, now: list[dict[str, Any]], before: list[dict[str, Any]], told: list[str]
+) -> None:
+    run = read_run(_file(tmp_path / "run.json", {"get": (FAST, _noted(*now))}))
+    base = read_run(_file(tmp_path / "base.json", {"get": (FAST, _noted(*before))}))
+    found = lost_limits(run, base)
+    assert len(found) == len(told)
+    assert all(word in line for word, line in zip(told, found, strict=True))
+
+
+def test_a_benchmark_without_its_limit_fails_the_command(tmp_path: Path) -> None:
+    other = {"put": (FAST, _noted(P99))}
+    run = _file(tmp_path / "run.json", {"get": (FAST, {}), **other})
+    base = _file(tmp_path / "base.json", {"get": (FAST, _noted(P99)), **other})
+    assert CliRunner().invoke(main, ["bench", str(run)]).exit_code == 0
+    done = CliRunner().invoke(main, ["bench", str(run), "--baseline", str(base)])
+    assert done.exit_code == 1
+    assert "limit lost: get: time, p99 < 0.0001 s" in done.output
+
+
+def test_a_limit_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = _file(tmp_path / "run.json", {"get": (FAST, {"limits": [{"limit": 1.0}]})})
+    with pytest.raises(UsageError, match="did not write"):
+        read_run(path)
