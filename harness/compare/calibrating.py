@@ -17,16 +17,16 @@ from rich.table import Table
 from harness import environment
 from harness.compare import builds
 from harness.compare.calibrate import ROUNDS, Standing
-from harness.compare.calibrations import Calibration, Session, load_calibration
-from harness.compare.progress import CompareProgress
-from harness.compare.rounds import inner_loops, run_round
-from harness.compare.run import (
+from harness.compare.calibrations import Calibration, Session, load_calibration, set_aside
+from harness.compare.preparing import (
     CompareOptions,
     Prepared,
     edited_meanwhile,
     prepare,
     work_folder,
 )
+from harness.compare.progress import CompareProgress
+from harness.compare.rounds import inner_loops, run_round
 from harness.compare.sides import Bench
 from harness.errors import UsageError
 
@@ -55,12 +55,21 @@ class Calibrated:
 
 
 def run_calibration(
-    options: CompareOptions, progress: CompareProgress, *, rounds: int = ROUNDS
+    options: CompareOptions,
+    progress: CompareProgress,
+    *,
+    rounds: int = ROUNDS,
+    is_fresh: bool = False,
 ) -> Calibrated:
     """Make the rounds that are missing on this machine, all benchmarks in each pair of processes.
 
     Each round is on the disk before the next begins: after an interruption, or when time was up,
     the same call goes on. `options.head` is what is compared with itself.
+
+    Parameters
+    ----------
+    is_fresh
+        What was known of this machine counts no more; it is kept aside.
 
     Raises
     ------
@@ -75,12 +84,19 @@ def run_calibration(
     made = 0
     with work_folder() as work:
         prepared = prepare(options, (revision, revision), work, progress)
+        one, other = (side.content_digest for side in prepared.sides)
+        if one != other:
+            raise UsageError("the working tree was edited while it was copied: start it again")
 
         def known() -> Calibration:
             return load_calibration(
                 options.calibrations, machine_id, prepared.bodies, prepared.data
             )
 
+        if is_fresh:
+            kept = set_aside(options.calibrations, machine_id, _now())
+            if kept is not None:
+                progress.note(f"what was known before is set aside in {kept}")
         missing = _missing(known(), prepared.benches, rounds)
         failed = dict(prepared.incomparable)
         if missing:
@@ -90,7 +106,7 @@ def run_calibration(
             session = _session(options, prepared, machine_id, machine, loops)
             rng = np.random.default_rng()  # sessions must not repeat each other's draws
             benches = [bench for bench in prepared.benches if bench.name in loops]
-            while made < missing and not _is_over(options, begun):
+            while benches and made < missing and not _is_over(options, begun):
                 made += 1
                 one = run_round(
                     prepared.sides, options.suite, benches, loops, rng, work, run=1, number=made
@@ -98,6 +114,7 @@ def run_calibration(
                 _refuse_edited(options, prepared)
                 session.add(one)
                 failed |= one.failed
+                benches = [bench for bench in benches if bench.name not in failed]
                 if made % _TOLD_EVERY == 0 or made == missing:
                     progress.note(_told(made, missing, time.monotonic() - begun))
         calibration = known()
@@ -125,6 +142,10 @@ def _refuse_edited(options: CompareOptions, prepared: Prepared) -> None:
         )
 
 
+def _now() -> str:
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H%M%SZ}-{os.getpid()}"
+
+
 def _session(
     options: CompareOptions,
     prepared: Prepared,
@@ -132,17 +153,16 @@ def _session(
     machine: Mapping[str, Any],
     loops: Mapping[str, int],
 ) -> Session:
-    now = datetime.datetime.now(datetime.UTC)
     side = prepared.sides[0]
     return Session.begin(
         options.calibrations,
         machine_id,
-        f"{now:%Y-%m-%dT%H%M%SZ}-{os.getpid()}",
+        _now(),
         {
             "facts": machine,
             "commit": side.commit,
             "content_digest": side.content_digest,
-            "started": now.isoformat(timespec="seconds"),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "bodies": prepared.bodies,
             "data": prepared.data,
             "loops": loops,

@@ -5,7 +5,8 @@ Below the folder, one folder a machine (harness.environment.machine_id):
 sessions/*.jsonl   a header (code, bodies, data), then the raw rounds of one `harness calibrate`
 compares.jsonl     what real A/A comparisons said of each benchmark in their first run
 
-A round counts for a benchmark whose body and data are still the same. Which code it was that was
+A round counts for a benchmark whose body and data are still the same, if it was made as rounds are
+made today; a real comparison, if it was decided by today's rule too. Which code it was that was
 equal on both sides does not matter: rounds tell of the machine and of the benchmark.
 """
 
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.compare.calibrate import Rate, Standing, assess
+from harness.compare.decide import RULE
 from harness.compare.rawfile import append_line, as_line, log_ratios, read_lines, round_of
-from harness.compare.rounds import Round
+from harness.compare.rounds import METHOD, Round
 
 __all__ = [
     "Calibration",
@@ -27,10 +29,13 @@ __all__ = [
     "calibration_of",
     "load_calibration",
     "record_compare",
+    "set_aside",
     "usual_calibrations",
 ]
 
 _VERSION = 1
+_FIRST_METHOD = {"version": 1, "samples": 12, "sample_s": 5e-3}
+_FIRST_RULE = {"looks": [10, 16, 32, 64], "alpha": 0.01, "margin": 0.01, "tolerance": 0.05}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +44,8 @@ class Calibration:
 
     Attributes
     ----------
-    newest
-        When its newest round was made, seconds since 1970; None without rounds.
+    newest, oldest
+        When its newest and its oldest round were made, seconds since 1970; None without rounds.
     rounds, real
         By benchmark: log ratios in order; real A/A comparisons and how many said REGRESSED.
     """
@@ -49,6 +54,7 @@ class Calibration:
     newest: float | None
     rounds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     real: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    oldest: float | None = None
 
     def standing(self, name: str) -> Standing:
         """May this benchmark decide?"""
@@ -61,6 +67,7 @@ class Calibration:
             "schema_version": _VERSION,
             "machine": self.machine,
             "newest": self.newest,
+            "oldest": self.oldest,
             "rounds": {name: list(values) for name, values in self.rounds.items()},
             "real": {name: list(counts) for name, counts in self.real.items()},
         }
@@ -73,6 +80,7 @@ def calibration_of(content: Mapping[str, Any]) -> Calibration:
     return Calibration(
         machine=str(content["machine"]),
         newest=None if content["newest"] is None else float(content["newest"]),
+        oldest=None if content.get("oldest") is None else float(content["oldest"]),
         rounds={name: [float(one) for one in found] for name, found in content["rounds"].items()},
         real={name: (int(false), int(made)) for name, (false, made) in content["real"].items()},
     )
@@ -95,7 +103,8 @@ class Session:
         """Make its file; `header` holds at least "bodies" and "data"."""
         path = folder / machine / "sessions" / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        append_line(path, {"schema_version": _VERSION, "machine": machine, **header})
+        first = {"schema_version": _VERSION, "machine": machine, "method": METHOD}
+        append_line(path, {**first, **header})
         return cls(path=path)
 
     def add(self, one: Round) -> None:
@@ -117,7 +126,33 @@ def record_compare(
     path = folder / machine / "compares.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     line = {"when": when, "run": run, "data": data, "bodies": bodies, "verdicts": verdicts}
-    append_line(path, {"schema_version": _VERSION, **line})
+    made = {"method": METHOD, "rule": asdict(RULE)}
+    append_line(path, {"schema_version": _VERSION, **made, **line})
+
+
+def set_aside(folder: Path, machine: str, when: str) -> Path | None:
+    """Let nothing count that is known of a machine, but keep it; returns where, if there was any.
+
+    Parameters
+    ----------
+    when
+        Makes the name of the place unique.
+    """
+    place = folder / f"{machine}-until-{when}"
+    if not (folder / machine).is_dir():
+        return None
+    (folder / machine).rename(place)
+    return place
+
+
+def _is_of_today(line: Mapping[str, Any]) -> bool:
+    """A line without a method or a rule is of the first ones."""
+    rule, method = line.get("rule", _FIRST_RULE), line.get("method", _FIRST_METHOD)
+    return bool(method == METHOD and rule == _as_json(asdict(RULE)))
+
+
+def _as_json(rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(one) if isinstance(one, tuple) else one for name, one in rule.items()}
 
 
 def load_calibration(
@@ -136,20 +171,25 @@ def load_calibration(
     benchmark calibrated.
     """
     rounds: dict[str, list[float]] = {}
-    newest: float | None = None
+    times: list[float] = []
     for path in sorted((folder / machine / "sessions").glob("*.jsonl")):
         header, *lines = read_lines(path) or [{}]
         if header.get("schema_version") != _VERSION or header.get("data") != data:
+            continue
+        if not _is_of_today(header):
             continue
         known: Mapping[str, str] = header.get("bodies", {})
         names = [name for name, body in bodies.items() if known.get(name) == body]
         found = [round_of(line) for line in lines if "samples" in line]
         for name in names:
             rounds.setdefault(name, []).extend(log_ratios(found, name))
-        if names and found:
-            newest = max(newest or 0.0, *(one.started for one in found))
+        times += [one.started for one in found if any(name in one.samples for name in names)]
     return Calibration(
-        machine=machine, newest=newest, rounds=rounds, real=_real(folder / machine, bodies, data)
+        machine=machine,
+        newest=max(times, default=None),
+        oldest=min(times, default=None),
+        rounds=rounds,
+        real=_real(folder / machine, bodies, data),
     )
 
 
@@ -158,6 +198,8 @@ def _real(folder: Path, bodies: Mapping[str, str], data: str) -> dict[str, tuple
     found: dict[str, tuple[int, int]] = {}
     for line in read_lines(path) if path.exists() else ():
         if line.get("schema_version") != _VERSION or line.get("data") != data:
+            continue
+        if not _is_of_today(line):
             continue
         for name, verdict in line["verdicts"].items():
             if name in bodies and line["bodies"].get(name) == bodies[name]:

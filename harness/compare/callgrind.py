@@ -15,12 +15,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.compare.decide import RULE
 from harness.compare.progress import CompareProgress
 from harness.compare.rawfile import append_line, read_lines
-from harness.compare.sides import Bench, Side, SideProcess, Suite
+from harness.compare.sides import Bench, Side, SideError, SideProcess, Suite
 from harness.errors import HarnessError
 
 __all__ = ["CALLS", "count", "require_valgrind"]
@@ -55,8 +58,14 @@ def count(
     progress: CompareProgress,
     *,
     seconds_max: float | None = None,
+    confirms: bool = True,
 ) -> bool:
     """Count each benchmark on both sides into `counts.jsonl`; once more where it rose by > 1 %.
+
+    Parameters
+    ----------
+    confirms
+        False: there is no second run, since no verdict will rely on it.
 
     Returns
     -------
@@ -72,48 +81,73 @@ def count(
     path.touch()
     progress.stage(f"counting instructions of {len(benches)} benchmarks, about 50 times slower")
     deadline = math.inf if seconds_max is None else time.monotonic() + seconds_max
-    is_complete = _count_run(1, sides, benches, suite, path, work, progress, deadline)
+    counting = _Counting(
+        sides=sides, suite=suite, path=path, work=work, progress=progress, deadline=deadline
+    )
+    is_complete = counting.run(1, benches)
     risen = {
         line["name"]
         for line in read_lines(path)
         if not line["failed"] and line["head"] / line["base"] > 1 + RULE.margin
     }
-    if risen:
+    if risen and confirms:
         progress.note(f"{len(risen)} REGRESSED: a second run of new processes has to agree")
-        again = [bench for bench in benches if bench.name in risen]
-        is_complete &= _count_run(2, sides, again, suite, path, work, progress, deadline)
+        is_complete &= counting.run(2, [bench for bench in benches if bench.name in risen])
     return is_complete
 
 
-def _count_run(
-    run: int,
-    sides: tuple[Side, Side],
-    benches: Sequence[Bench],
-    suite: Suite,
-    path: Path,
-    work: Path,
-    progress: CompareProgress,
-    deadline: float,
-) -> bool:
-    outs = [work / f"counts-{run}-{side.name}" for side in sides]
-    for out in outs:
-        out.mkdir()
-    base, head = (
-        SideProcess(side, suite, work, hash_seed=0, prefix=_valgrind(out))
-        for side, out in zip(sides, outs, strict=True)
-    )
-    with base, head:  # at the same time: counts do not depend on who else is at work
-        base.started()
-        head.started()
-        for place, bench in enumerate(benches, start=1):
-            if time.monotonic() > deadline:
-                progress.note("time is up (--max-minutes)")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counting:
+    """Runs of one fresh process a side under callgrind."""
+
+    sides: tuple[Side, Side]
+    suite: Suite
+    path: Path
+    work: Path
+    progress: CompareProgress
+    deadline: float
+
+    def run(self, run: int, benches: Sequence[Bench]) -> bool:
+        """Count these; another pair of processes after one that a benchmark has ended."""
+        waiting = list(benches)
+        while waiting:
+            folder = self.work / f"counts-{run}-{len(waiting)}"
+            outs = [folder / side.name for side in self.sides]
+            for out in outs:
+                out.mkdir(parents=True)
+            if not self._pair(run, waiting, outs, len(benches)):
+                self.progress.note("time is up (--max-minutes)")
                 return False
-            line = _count_one((base, head), outs, bench)
-            append_line(path, {"run": run, "name": bench.name, "calls": CALLS, **line})
-            told = line["failed"] or f"{line['base']} and {line['head']} instructions a call"
-            progress.note(f"  {place} of {len(benches)}  {bench.name}: {told}")
-    return True
+        return True
+
+    def _pair(self, run: int, waiting: list[Bench], outs: Sequence[Path], total: int) -> bool:
+        """Take from `waiting` while both processes live; False: time was up."""
+        if time.monotonic() > self.deadline:
+            return False
+        with ExitStack() as stack:  # at the same time: counts do not depend on who else is at work
+            base, head = (
+                stack.enter_context(
+                    SideProcess(side, self.suite, self.work, hash_seed=0, prefix=_valgrind(out))
+                )
+                for side, out in zip(self.sides, outs, strict=True)
+            )
+            base.started()
+            head.started()
+            while waiting:
+                if time.monotonic() > self.deadline:
+                    return False
+                bench = waiting.pop(0)
+                try:
+                    line, is_alive = _count_one((base, head), outs, bench), True
+                except SideError as error:
+                    line, is_alive = _failed(str(error)), False
+                append_line(self.path, {"run": run, "name": bench.name, "calls": CALLS, **line})
+                told = line["failed"] or f"{line['base']} and {line['head']} instructions a call"
+                place = total - len(waiting)
+                self.progress.note(f"  {place} of {total}  {bench.name}: {told}")
+                if not is_alive:
+                    break
+        return True
 
 
 def _valgrind(out: Path) -> tuple[str, ...]:
@@ -132,33 +166,38 @@ def _valgrind(out: Path) -> tuple[str, ...]:
 def _count_one(
     pair: tuple[SideProcess, SideProcess], outs: Sequence[Path], bench: Bench
 ) -> Mapping[str, int | str]:
-    faults: list[str] = []
-    for command in (
-        {"do": "set_up", "benchmark": bench.benchmark, "place": bench.place},
-        {"do": "count", "number": CALLS},
-        {"do": "tear_down"},
-    ):
+    """Count a benchmark; both sides tear it down whatever happened, which checks its answer."""
+    faults = _both(pair, do="set_up", benchmark=bench.benchmark, place=bench.place)
+    found: list[int | None] = []
+    if not faults:
         before = [len(list(out.iterdir())) for out in outs]
-        if command["do"] == "count":
-            _instrument(pair, "on")
-        for process in pair:
-            process.send(**command)
-        answers = [process.answer() for process in pair]
-        if command["do"] == "count":
-            _instrument(pair, "off")
-        words = [str(one.get("error") or one.get("absent") or "") for one in answers]
-        names = ("base", "head")
-        faults += [f"{name}: {word}" for name, word in zip(names, words, strict=True) if word]
-        if command["do"] == "count" and not faults:
+        _instrument(pair, "on")
+        faults = _both(pair, do="count", number=CALLS)
+        _instrument(pair, "off")
+        if not faults:
             found = [_counted(out, seen) for out, seen in zip(outs, before, strict=True)]
-        elif faults and command["do"] == "set_up":
-            break
+    faults += _both(pair, do="tear_down")
     if not faults and None in found:
         faults.append("it runs `exec` itself, so that its instructions cannot be told apart")
     if faults:
-        return {"base": 0, "head": 0, "failed": "; ".join(faults)}
+        return _failed("; ".join(faults))
     base, head = (int(one or 0) for one in found)
     return {"base": base, "head": head, "failed": ""}
+
+
+def _failed(why: str) -> Mapping[str, int | str]:
+    return {"base": 0, "head": 0, "failed": why}
+
+
+def _both(pair: tuple[SideProcess, SideProcess], **command: Any) -> list[str]:
+    for process in pair:
+        process.send(**command)
+    answers = [process.answer() for process in pair]
+    return [
+        f"{name}: {fault}"
+        for name, one in zip(("base", "head"), answers, strict=True)
+        if (fault := str(one.get("error") or one.get("absent") or ""))
+    ]
 
 
 def _instrument(pair: tuple[SideProcess, SideProcess], state: str) -> None:

@@ -129,7 +129,7 @@ def compute_document(
         "base": manifest["base"],
         "head": manifest["head"],
         "machine": manifest["machine"]["id"],
-        "calibration": {"newest": calibration.newest, "machine": calibration.machine},
+        "calibration": _age(calibration),
         "decision": {
             "verdict": suite.verdict,
             "exit_code": suite.exit_code,
@@ -140,6 +140,12 @@ def compute_document(
             for one in outcomes
         ],
     }
+
+
+def _age(calibration: Calibration) -> dict[str, Any]:
+    """Comparisons made before the oldest round was noted do not have it."""
+    known = {"newest": calibration.newest, "machine": calibration.machine}
+    return known if calibration.oldest is None else {**known, "oldest": calibration.oldest}
 
 
 def _other_machine(manifest: Mapping[str, Any]) -> str:
@@ -157,15 +163,16 @@ def _by_time(
     runs = [[one for one in rounds if one.run == run] for run in (1, 2)]
     failed = [one.failed[name] for one in rounds if name in one.failed]
     first, second = (log_ratios(run, name) for run in runs)
-    here = calibration
+    here, stand_in = calibration, manifest.get("stand_in", "")
     if calibration.machine != manifest["machine"]["id"]:  # of another machine it says nothing
         here = Calibration(machine=manifest["machine"]["id"], newest=None)
     return judge_benchmark(
         name,
         decide(first, is_over=True),
         decide(second, is_over=True) if second else None,
-        None if reason else here.standing(name),
+        None if reason or stand_in else here.standing(name),
         reason=reason or (failed[0] if failed else ""),
+        stand_in=stand_in,
     )
 
 
@@ -179,7 +186,12 @@ def _by_count(
     if not seen and not manifest["is_complete"]:
         runs[1] = Decision(verdict=Verdict.INCONCLUSIVE, look=None, rounds=0)
     return judge_benchmark(
-        name, runs.get(1), runs.get(2), None, reason=reason or (failed[0] if failed else "")
+        name,
+        runs.get(1),
+        runs.get(2),
+        None,
+        reason=reason or (failed[0] if failed else ""),
+        stand_in=manifest.get("stand_in", ""),
     )
 
 

@@ -23,16 +23,27 @@ from typing import Any
 
 import numpy as np
 
-from harness.compare.sides import Bench, Side, SideProcess, Suite
+from harness.compare.sides import Bench, Side, SideError, SideProcess, Suite, UnusableError
 from harness.environment import load_now
-from harness.errors import HarnessError
 
-__all__ = ["SAMPLES", "SAMPLE_S", "Listing", "Round", "inner_loops", "list_benches", "run_round"]
+__all__ = [
+    "METHOD",
+    "SAMPLES",
+    "SAMPLE_S",
+    "Listing",
+    "Round",
+    "inner_loops",
+    "list_benches",
+    "run_round",
+]
 
 SAMPLES = 12
 """Pairs of samples a benchmark and round (SPEC section 6)."""
 SAMPLE_S = 5e-3
 """A sample lasts at least this long on BASE."""
+METHOD: Mapping[str, Any] = {"version": 1, "samples": SAMPLES, "sample_s": SAMPLE_S}
+"""How a round is made: rounds of another method do not calibrate this one. Raise the version with
+any change that may alter how rounds scatter; the first sessions were kept without it."""
 
 _SPARE = 1.15  # aimed at this much more, since the next process may be a little faster
 _SAMPLE_S_MAX = 2 * SAMPLE_S
@@ -54,12 +65,15 @@ class Listing:
         Modules that cannot be imported with this side's titanstore, and why.
     evidence
         What the suite tells of its data.
+    unusable
+        Why nothing at all can be run with this side's titanstore; "" if something can.
     """
 
     benches: tuple[Bench, ...]
     described: Mapping[str, Mapping[str, Any]]
     failed: Mapping[str, str]
     evidence: Mapping[str, Any]
+    unusable: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,16 +106,17 @@ class Round:
 def list_benches(side: Side, suite: Suite, work: Path) -> Listing:
     """Ask a fresh process of a side which core benchmarks there are.
 
+    A side whose titanstore cannot be imported, or with which the benchmark folder as a whole
+    cannot, has none: `unusable` says why.
+
     Raises
     ------
-    HarnessError
-        The benchmark folder as a whole cannot be imported with that side's titanstore.
+    SideError
+        The process did not start, or imported another titanstore than its side's.
     """
-    with SideProcess(side, suite, work, hash_seed=0) as process:
-        process.started()
-        answer = process.ask(do="list")
+    answer = _listed(side, suite, work)
     if "error" in answer:
-        raise HarnessError(f"{side.label}: {suite.timings.name} is not usable: {answer['error']}")
+        return Listing(benches=(), described={}, failed={}, evidence={}, unusable=answer["error"])
     benches = []
     for described in answer["benchmarks"]:
         name = described["name"]
@@ -116,6 +131,23 @@ def list_benches(side: Side, suite: Suite, work: Path) -> Listing:
         failed=answer["failed"],
         evidence=answer["evidence"],
     )
+
+
+def _listed(side: Side, suite: Suite, work: Path) -> Mapping[str, Any]:
+    """The worker's answer; `error` if it has none to give."""
+    name = suite.timings.name
+    with SideProcess(side, suite, work, hash_seed=0) as process:
+        try:
+            process.started()
+        except UnusableError as error:
+            return {"error": f"titanstore cannot be imported: {error.why}"}
+        try:
+            answer = process.ask(do="list")
+        except SideError as error:
+            return {"error": f"its process ended while {name} was imported: {error}"}
+    if "error" in answer:
+        return {"error": f"{name} cannot be imported: {answer['error']}"}
+    return answer
 
 
 def _products(params: Sequence[Sequence[str]]) -> Iterator[list[str]]:
@@ -140,14 +172,21 @@ def inner_loops(
     """
     loops: dict[str, int] = {}
     failed: dict[str, str] = {}
-    with SideProcess(side, suite, work, hash_seed=0) as process:
-        process.started()
-        for bench in benches:
-            number, fault = _loops_of(process, bench)
-            if fault:
-                failed[bench.name] = f"{side.name}: {fault}"
-            else:
-                loops[bench.name] = number
+    waiting = list(benches)
+    while waiting:
+        with SideProcess(side, suite, work, hash_seed=0) as process:
+            process.started()
+            while waiting:
+                bench = waiting.pop(0)
+                try:
+                    number, fault = _loops_of(process, bench)
+                except SideError as error:
+                    failed[bench.name] = str(error)
+                    break  # the others go on in a new process
+                if fault:
+                    failed[bench.name] = f"{side.name}: {fault}"
+                else:
+                    loops[bench.name] = number
     return loops, failed
 
 
@@ -189,10 +228,14 @@ def run_round(
 ) -> Round:
     """Run one round; nothing is left behind, whatever happens.
 
+    A benchmark that ends or holds up a process has failed, and the round ends with it: those that
+    were to come after it are not in its samples. A titanstore that cannot be imported fails them
+    all.
+
     Raises
     ------
     SideError
-        A process ended or hung: then there is nothing to compare.
+        A process did not start.
     """
     begun, load = time.time(), load_now()
     clock = time.monotonic()
@@ -201,13 +244,20 @@ def run_round(
     head_first = bool(rng.integers(2))
     samples: dict[str, tuple[list[int], list[int]]] = {}
     failed: dict[str, str] = {}
-    with _pair(sides, suite, work, hash_seed, head_first) as pair:
-        for bench in order:
-            found = _measured(pair, sides, bench, loops[bench.name], rng)
-            if isinstance(found, str):
-                failed[bench.name] = found
-            else:
-                samples[bench.name] = found
+    try:
+        with _pair(sides, suite, work, hash_seed, head_first) as pair:
+            for bench in order:
+                try:
+                    found = _measured(pair, sides, bench, loops[bench.name], rng)
+                except SideError as error:
+                    failed[bench.name] = str(error)
+                    break
+                if isinstance(found, str):
+                    failed[bench.name] = found
+                else:
+                    samples[bench.name] = found
+    except UnusableError as error:  # it could be imported before: now and then, then
+        failed = {bench.name: str(error) for bench in order}
     return Round(
         run=run,
         number=number,

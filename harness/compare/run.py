@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import re
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,159 +14,25 @@ import numpy as np
 from harness import environment
 from harness.compare import builds, callgrind
 from harness.compare.asv_results import write_asv_results
-from harness.compare.bodies import read_bodies
 from harness.compare.calibrations import load_calibration, record_compare
-from harness.compare.comparable import incomparable
 from harness.compare.decide import RULE
-from harness.compare.documents import check_document, document_of, seal
-from harness.compare.environments import running_environment
+from harness.compare.documents import RAW, check_document, document_of, seal
 from harness.compare.page import write_pages
+from harness.compare.preparing import (
+    CompareOptions,
+    Prepared,
+    edited_meanwhile,
+    prepare,
+    work_folder,
+)
 from harness.compare.progress import CompareProgress
-from harness.compare.rounds import Listing, inner_loops, list_benches
-from harness.compare.sides import Bench, Side, Suite
+from harness.compare.rounds import inner_loops
+from harness.compare.sides import Side
 from harness.compare.timing import Timing
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
 
-__all__ = [
-    "CompareOptions",
-    "Prepared",
-    "edited_meanwhile",
-    "judge_folder",
-    "prepare",
-    "run_compare",
-    "work_folder",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
-    """What a comparison is asked for.
-
-    Attributes
-    ----------
-    cache
-        Where trees and environments are kept between comparisons.
-    calibrations
-        Folder of `harness calibrate`.
-    paths
-        Only if something below one of them differs is there anything to compare.
-    benchmark
-        A regular expression that is searched in the names.
-    minutes_max
-        Of all rounds together; None: no limit.
-    instructions
-        Count instructions under callgrind instead of measuring time.
-    asv_results
-        Folder of asv's results that gets ours too; None: none does.
-    """
-
-    base: str
-    head: str
-    root: Path
-    reports: Path
-    cache: Path
-    calibrations: Path
-    suite: Suite
-    command: Sequence[str]
-    seed: int = 20_261_125
-    paths: Sequence[str] = ()
-    benchmark: str = ""
-    minutes_max: float | None = None
-    instructions: bool = False
-    strict: bool = False
-    asv_results: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Both sides, ready to run.
-
-    Attributes
-    ----------
-    benches
-        What can be compared; `incomparable` says why the others cannot.
-    bodies
-        Digest of each bench's body in the checkout, which is the one that runs.
-    data
-        Digest of what the suite tells of its data.
-    """
-
-    sides: tuple[Side, Side]
-    base: Listing
-    benches: tuple[Bench, ...]
-    incomparable: Mapping[str, str]
-    bodies: Mapping[str, str]
-    data: str
-
-
-def prepare(
-    options: CompareOptions,
-    revisions: tuple[builds.Revision, builds.Revision],
-    work: Path,
-    progress: CompareProgress,
-) -> Prepared:
-    """Build both sides and find out what can be compared.
-
-    Raises
-    ------
-    UsageError
-        No benchmark has such a name, or a file of benchmarks is no Python.
-    HarnessError
-        A side cannot be built or imported.
-    """
-    running = running_environment(options.root)
-    made = []
-    for name, revision in zip(("base", "head"), revisions, strict=True):
-        progress.stage(f"{name.upper()}: {revision.label} ({revision.commit[:10]})")
-        side = builds.build_side(name, revision, options.root, options.cache, running)
-        progress.note(f"  runs in {side.environment}")
-        made.append(side)
-    sides = (made[0], made[1])
-    used = [side.source.parent for side in sides] + [side.python.parents[1] for side in sides]
-    builds.prune(options.cache, keep=used)
-    base, head = (list_benches(side, options.suite, work) for side in sides)
-    place = options.suite.timings.relative_to(options.suite.root)
-    trees = [_bodies(side.label, side.source.parent / place) for side in sides]
-    if not trees[0]:
-        progress.note(f"  BASE has no {place}: the checkout's benchmarks stand for it")
-    pattern = _pattern(options.benchmark)
-    unfit = incomparable(base, head, trees[0], trees[1])
-    unfit = {name: why for name, why in unfit.items() if pattern.search(name)}
-    benches = [
-        bench for bench in base.benches if pattern.search(bench.name) and bench.name not in unfit
-    ]
-    if not benches and not unfit:
-        known = ", ".join(bench.name for bench in base.benches[:4])
-        raise UsageError(f"--benchmark {options.benchmark!r}: none of {known}, ...")
-    own = _bodies("the checkout", options.suite.timings)
-    return Prepared(
-        sides=sides,
-        base=base,
-        benches=tuple(benches),
-        incomparable=unfit,
-        bodies={bench.name: own.get(bench.benchmark, "") for bench in benches},
-        data=_digest_of(base.evidence),
-    )
-
-
-def _bodies(label: str, folder: Path) -> dict[str, str]:
-    try:
-        return read_bodies(folder)
-    except ValueError as error:
-        raise UsageError(f"{label}: a file of benchmarks cannot be read: {error}") from error
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(f"--benchmark {text!r}: {error}") from error
-
-
-def _digest_of(evidence: Mapping[str, Any]) -> str:
-    parts = (f"{name}: {told}" for name, told in sorted(evidence.items()))
-    return "; ".join(str(part) for part in parts) or "none told"
+__all__ = ["CompareOptions", "judge_folder", "run_compare"]
 
 
 def run_compare(options: CompareOptions, progress: CompareProgress) -> Path | None:
@@ -183,8 +45,9 @@ def run_compare(options: CompareOptions, progress: CompareProgress) -> Path | No
     UsageError
         A commit, path or regular expression that does not exist or fit.
     HarnessError
-        A side cannot be built, or its process broke. The folder with the rounds so far is kept,
-        as it is after an interruption; it has no verdicts.
+        A side cannot be built, or its process does not start. The folder with the rounds so far is
+        kept, as it is after an interruption, and told; it has no verdicts. Without any rounds there
+        is no folder.
     """
     environment.require_linux()
     if options.instructions:
@@ -217,8 +80,7 @@ def run_compare(options: CompareOptions, progress: CompareProgress) -> Path | No
         try:
             _measure(options, prepared, folder, manifest, work, progress)
         except BaseException:
-            if not any(folder.iterdir()):
-                folder.rmdir()
+            _keep_or_remove(folder, progress)
             raise
     judge_folder(folder)
     if options.asv_results is not None and not options.instructions:
@@ -228,14 +90,14 @@ def run_compare(options: CompareOptions, progress: CompareProgress) -> Path | No
     return folder
 
 
-@contextmanager
-def work_folder() -> Iterator[Path]:
-    """A temporary folder for the sides, removed whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="harness-compare-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _keep_or_remove(folder: Path, progress: CompareProgress) -> None:
+    """Of a comparison that was broken off: a folder that holds no raw result is removed."""
+    if any(path.stat().st_size for path in folder.iterdir() if path.name in RAW[:2]):
+        progress.note(f"nothing was judged; the raw results so far are in {folder}")
+        return
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
 
 
 def _manifest(
@@ -278,6 +140,7 @@ def _manifest(
         },
         "described": prepared.base.described,
         "incomparable": dict(prepared.incomparable),
+        "stand_in": prepared.stand_in,
         "loops": {},
         "is_complete": True,
     }
@@ -307,6 +170,7 @@ def _measure(
             work,
             progress,
             seconds_max=_seconds(options),
+            confirms=not prepared.stand_in,
         )
     else:
         _time(options, prepared, folder, manifest, work, progress)
@@ -322,22 +186,6 @@ def _measure(
     manifest["ended"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     manifest["raw"] = seal(folder)
     write_json(folder / "manifest.json", manifest)
-
-
-def edited_meanwhile(options: CompareOptions, prepared: Prepared) -> dict[str, str]:
-    """Benchmarks whose body in the checkout, which runs on both sides, is no longer the same.
-
-    All of them while a file is no Python: nobody knows what ran.
-    """
-    try:
-        now = read_bodies(options.suite.timings)
-    except ValueError:
-        now = {}
-    return {
-        bench.name: "its body was edited during the comparison"
-        for bench in prepared.benches
-        if now.get(bench.benchmark, "") != prepared.bodies[bench.name]
-    }
 
 
 def _seconds(options: CompareOptions) -> float | None:
@@ -368,7 +216,8 @@ def _time(
         seconds_max=_seconds(options),
         progress=progress,
     )
-    timing.compare([bench for bench in prepared.benches if bench.name in loops])
+    benches = [bench for bench in prepared.benches if bench.name in loops]
+    timing.compare(benches, confirms=not prepared.stand_in)
     manifest["is_complete"] = timing.is_complete
 
 

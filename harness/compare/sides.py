@@ -19,7 +19,15 @@ from typing import IO, Any, Self
 from harness.environment import project_root
 from harness.errors import HarnessError, UsageError
 
-__all__ = ["Bench", "Side", "SideError", "SideProcess", "Suite", "side_environment"]
+__all__ = [
+    "Bench",
+    "Side",
+    "SideError",
+    "SideProcess",
+    "Suite",
+    "UnusableError",
+    "side_environment",
+]
 
 _CLEARED = (
     "OPENBLAS_CORETYPE",  # these two slow numpy's BLAS several times over
@@ -32,6 +40,20 @@ _START_S, _ANSWER_S = 120.0, 180.0
 
 class SideError(HarnessError):
     """A process of one side ended, hung or answered nonsense; the message has its last words."""
+
+
+class UnusableError(SideError):
+    """The side's own titanstore cannot be imported: a fault of its code, not of the harness.
+
+    Attributes
+    ----------
+    why
+        The import's own words.
+    """
+
+    def __init__(self, side: str, why: str) -> None:
+        super().__init__(f"{side}: titanstore cannot be imported: {why}")
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +160,12 @@ class SideProcess:
         self.pid = self._process.pid
 
     def started(self) -> Mapping[str, Any]:
-        """Wait for the first line.
+        """Wait for the first two lines: the worker is there, and has imported titanstore.
 
         Raises
         ------
+        UnusableError
+            The side's titanstore cannot be imported, or ends or holds up its process.
         SideError
             It did not start, or imported another titanstore than its side's.
         UsageError
@@ -151,7 +175,16 @@ class SideProcess:
         on = [name for name, is_on in first["instruments"].items() if is_on]
         if on:
             raise UsageError(f"{', '.join(on)} is on in the processes: timings would be wrong")
-        return first
+        try:
+            second = self._answer(_START_S)
+        except SideError as error:
+            why = str(error).removeprefix(f"{self._side.name}: ")
+            raise UnusableError(self._side.name, why) from error
+        if "unusable" in second:
+            raise UnusableError(self._side.name, second["unusable"])
+        if "stranger" in second:
+            raise SideError(f"{self._side.name}: {second['stranger']}")
+        return {**first, **second}
 
     def send(self, **command: Any) -> None:
         """Send a command; its answer is fetched by `answer`."""
@@ -186,6 +219,7 @@ class SideProcess:
             while b"\n" not in self._read:
                 left = deadline - time.monotonic()
                 if left <= 0 or not waiting.select(left):
+                    self._kill()
                     raise SideError(f"{self._side.name}: no answer in {limit_s:.0f} s")
                 piece = os.read(stdout.fileno(), 1 << 20)
                 if not piece:

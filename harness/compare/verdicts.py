@@ -62,6 +62,7 @@ def judge_benchmark(
     standing: Standing | None,
     *,
     reason: str = "",
+    stand_in: str = "",
     rule: Rule = RULE,
 ) -> Outcome:
     """Judge one benchmark by what each run decided.
@@ -76,7 +77,20 @@ def judge_benchmark(
         None: none is needed (instruction counts).
     reason
         Why it is not comparable; empty if it is.
+    stand_in
+        Why it is not comparable though both sides ran it: its runs are kept to be shown.
     """
+    if stand_in and not reason and first is not None:
+        return Outcome(
+            name=name,
+            verdict=Verdict.NOT_COMPARABLE,
+            reason=stand_in,
+            decides=True,
+            first=first,
+            second=second,
+            standing=standing,
+            p=1.0,
+        )
     if reason or first is None:
         return Outcome(
             name=name,
@@ -111,7 +125,7 @@ def _confirmed(first: Decision, second: Decision | None) -> tuple[Verdict, str]:
     if first.verdict is not Verdict.REGRESSED:
         return first.verdict, ""
     if second is None or second.look is None:
-        return Verdict.INCONCLUSIVE, "REGRESSED, but time was up before the second run"
+        return Verdict.INCONCLUSIVE, "REGRESSED, but time was up before the second run told"
     if second.verdict is not Verdict.REGRESSED:
         return Verdict.INCONCLUSIVE, f"REGRESSED in the first run, {second.verdict} in the second"
     return Verdict.REGRESSED, ""
@@ -136,7 +150,8 @@ def judge_suite(outcomes: Sequence[Outcome], *, strict: bool = False, rule: Rule
     `strict` turns 3 into 1.
     """
     deciding = [one for one in outcomes if one.decides]
-    p_holm = holm({one.name: one.p for one in deciding if one.first is not None})
+    judged = [one for one in deciding if one.verdict is not Verdict.NOT_COMPARABLE]
+    p_holm = holm({one.name: one.p for one in judged})
     regressed = [
         one
         for one in deciding
@@ -166,11 +181,14 @@ def _sentence(one: Outcome) -> str:
 def _open_questions(
     deciding: Sequence[Outcome], p_holm: Mapping[str, float], rule: Rule
 ) -> list[str]:
-    """One sentence a benchmark; those that only lack a calibration share one."""
+    """One sentence a benchmark; those that say the same, or only lack a calibration, share one."""
     found: list[str] = []
+    unfit: dict[str, list[Outcome]] = {}
     uncalibrated: dict[str, list[str]] = {}
     for one in deciding:
-        if one.verdict in (Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE):
+        if one.verdict is Verdict.NOT_COMPARABLE:
+            unfit.setdefault(one.reason, []).append(one)
+        elif one.verdict is Verdict.INCONCLUSIVE:
             found.append(_sentence(one))
         elif not _is_calibrated(one):
             assert one.standing is not None
@@ -181,6 +199,11 @@ def _open_questions(
         elif one.verdict is Verdict.REGRESSED:
             seen = f"Holm {p_holm[one.name]:.2g} > {rule.alpha}"
             found.append(f"{one.name}: REGRESSED, but not among so many ({seen})")
-    for reason, names in uncalibrated.items():
-        found.append(f"not calibrated, {reason}: {', '.join(names)}")
+    for reason, alike in unfit.items():
+        names = ", ".join(one.name for one in alike)
+        found.append(
+            _sentence(alike[0]) if len(alike) == 1 else f"NOT COMPARABLE, {reason}: {names}"
+        )
+    for reason, without in uncalibrated.items():
+        found.append(f"not calibrated, {reason}: {', '.join(without)}")
     return found

@@ -1,8 +1,9 @@
 """The fresh process of one side: runs benchmarks of the checkout with that side's titanstore.
 
 The parent starts `python -P -m harness.compare.worker TIMINGS SOURCE` and sends one command a line,
-as JSON; each gets one line of answer. The first line tells which titanstore was imported. What a
-benchmark prints goes to standard error. The end of standard input is the end of the process.
+as JSON; each gets one line of answer. The first line says that the worker itself is there, the
+second which titanstore was imported, or why none was. What a benchmark prints goes to standard
+error. The end of standard input is the end of the process.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class _Benches:
         for module in pkgutil.walk_packages(root.__path__, f"{package}."):
             try:
                 importlib.import_module(module.name)
-            except Exception as error:  # whatever a commit's API makes of it
+            except (Exception, SystemExit) as error:  # whatever a commit's API makes of it
                 failed[module.name.removeprefix(f"{package}.")] = _words(error)
         found = []
         for benchmark in disc_benchmarks(str(self._timings), ignore_import_errors=bool(failed)):
@@ -88,9 +89,11 @@ class _Benches:
         names = {"call": self._call, "repeat": _repeat}
         _repeat(self._call, _SETTLE)
         gc.disable()
-        for calls in (0, number):
-            exec(f"repeat(call, {calls})", names)  # noqa: S102  # text of our own
-        gc.enable()
+        try:
+            for calls in (0, number):
+                exec(f"repeat(call, {calls})", names)  # noqa: S102  # text of our own
+        finally:
+            gc.enable()
         return {}
 
     def tear_down(self) -> dict[str, Any]:
@@ -134,13 +137,16 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[-1][:300]}"
 
 
-def _titanstore(source: Path) -> str:
-    """Import it and prove that it is the one below `source`."""
-    titanstore = importlib.import_module("titanstore")
+def _titanstore(source: Path) -> dict[str, str]:
+    """Import it and prove that it is the one below `source`; or why it cannot be imported."""
+    try:
+        titanstore = importlib.import_module("titanstore")
+    except (Exception, SystemExit) as error:  # the commit's own fault, whatever it is
+        return {"unusable": _words(error)}
     place = Path(str(titanstore.__file__)).resolve()
     if not place.is_relative_to(source.resolve()):
-        sys.exit(f"imported {place} instead of the titanstore below {source}")
-    return str(place)
+        return {"stranger": f"imported {place} instead of the titanstore below {source}"}
+    return {"titanstore": str(place)}
 
 
 def _answer(benches: _Benches, command: dict[str, Any]) -> dict[str, Any]:
@@ -164,15 +170,15 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     with redirect_stdout(sys.stderr):
-        place = _titanstore(source)
-        update_sys_path(str(timings))
-        first = {"titanstore": place, "pid": os.getpid(), "instruments": instruments()}
+        first = {"pid": os.getpid(), "instruments": instruments()}
         print(json.dumps(first), file=answers, flush=True)
+        print(json.dumps(_titanstore(source)), file=answers, flush=True)
+        update_sys_path(str(timings))
         benches = _Benches(timings)
         for line in sys.stdin:
             try:
                 answer = _answer(benches, json.loads(line))
-            except Exception as error:  # a benchmark may raise anything: it is the answer
+            except (Exception, SystemExit) as error:  # whatever a benchmark raises is the answer
                 answer = {"error": _words(error)}
             print(json.dumps(answer), file=answers, flush=True)
 

@@ -190,18 +190,44 @@ def test_what_cannot_be_compared_is_never_a_pass(
             assert verdicts(document)[name] == "NOT COMPARABLE"
 
 
-def test_a_base_older_than_its_benchmarks_can_be_compared(root: Path) -> None:
+def without_benchmarks(root: Path) -> str:
+    """A commit before the folder of benchmarks; HEAD has it again. Its id."""
     shutil.rmtree(root / "suites")
     older = commit(root, {"x.txt": ""})
     git(root, "checkout", "-q", "HEAD~1", "--", "suites")
     commit(root, {"y.txt": ""})
+    return older
+
+
+@needs_valgrind
+@pytest.mark.parametrize("init", [STORE, SLOWER], ids=["as fast", "slower"])
+def test_a_base_older_than_its_benchmarks_is_shown_and_never_passes(root: Path, init: str) -> None:
+    older = without_benchmarks(root)
+    commit(root, {INIT: init})
     notes = Notes()
-    folder = run_compare(
-        options_of(root, older, "HEAD", benchmark="Same.*3", minutes_max=0.02), notes
-    )
+    options = options_of(root, older, "HEAD", benchmark="Work", instructions=True)
+    folder = run_compare(options, notes)
     assert folder is not None
-    assert any("the checkout's benchmarks stand for it" in line for line in notes.lines)
-    assert read_json(folder / "manifest.json")["incomparable"] == {}
+    assert verify_compare(folder) == []
+    document = read_json(folder / "compare.json")
+    assert verdicts(document) == {"counted.Work.time_work": "NOT COMPARABLE"}
+    (line,) = document["benchmarks"]
+    assert line["reason"].startswith("BASE has no suites/timings: the checkout's benchmarks are")
+    assert any(line["reason"] in note for note in notes.lines)
+    assert line["first"]["ratio"] == pytest.approx(1.3 if init == SLOWER else 1.0, abs=0.02)
+    assert line["second"] is None
+    assert document["decision"]["exit_code"] == 3
+    assert ("1.30" if init == SLOWER else "1.00") in (folder / "summary.md").read_text()
+
+
+def test_times_of_a_base_older_than_its_benchmarks_are_shown_too(root: Path) -> None:
+    older = without_benchmarks(root)
+    for base, head in ((older, "HEAD"), (older, older)):
+        folder, document = result(root, base, head, benchmark="Same.*3", minutes_max=0.1)
+        assert verdicts(document) == {"counted.Same.time_same(3)": "NOT COMPARABLE"}
+        assert document["decision"]["exit_code"] == 3
+        made = len(read_rounds(folder / "rounds.jsonl"))
+        assert document["benchmarks"][0]["first"]["rounds"] == made
 
 
 @pytest.mark.parametrize(
@@ -263,12 +289,75 @@ def test_a_side_whose_benchmarks_are_no_python_is_wrong_use(root: Path) -> None:
         run_compare(options_of(root, broken, "HEAD"), QUIET)
 
 
-def test_a_side_that_cannot_be_imported_is_the_harnesss_failure(root: Path) -> None:
-    first = git(root, "rev-parse", "HEAD")
+@pytest.mark.parametrize("broken_side", ["HEAD", "BASE", "both"])
+@pytest.mark.parametrize("instructions", [False, pytest.param(True, marks=needs_valgrind)])
+def test_a_side_that_cannot_be_imported_is_not_comparable(
+    root: Path, broken_side: str, *, instructions: bool
+) -> None:
+    good = git(root, "rev-parse", "HEAD")
+    bad = commit(root, {INIT: "raise RuntimeError('broken build')\n"})
+    pair = {"HEAD": (good, bad), "BASE": (bad, good), "both": (bad, bad)}[broken_side]
+    notes = Notes()
+    folder = run_compare(options_of(root, *pair, instructions=instructions), notes)
+    assert folder is not None
+    assert verify_compare(folder) == []
+    document = read_json(folder / "compare.json")
+    assert set(verdicts(document).values()) == {"NOT COMPARABLE"}
+    assert any("Work.time_work" in name for name in verdicts(document))
+    why = "titanstore cannot be imported: RuntimeError: broken build"
+    sides = ["BASE", "HEAD"] if broken_side == "both" else [broken_side]
+    assert document["decision"]["exit_code"] == 3
+    (reason,) = document["decision"]["reasons"]  # once, not once a benchmark
+    visible = (folder / "summary.md").read_text().split("<details>")[0]
+    for text in (reason, visible, (folder / "junit.xml").read_text()):
+        assert all(f"{side}: {why}" in text.replace("\\", "") for side in sides)
+    assert [line for line in notes.lines if why in line] == [
+        f"{side} is NOT COMPARABLE: {why}" for side in sides
+    ]
+
+
+def test_a_calibration_with_a_store_that_cannot_be_imported_calibrates_nothing(root: Path) -> None:
     commit(root, {INIT: "raise RuntimeError('broken build')\n"})
-    with pytest.raises(HarnessError, match="broken build") as caught:
-        run_compare(options_of(root, first, "HEAD"), QUIET)
-    assert caught.value.exit_code == 4
+    made = run_calibration(options_of(root, "HEAD", "HEAD"), QUIET, rounds=2)
+    assert (made.made, made.standings) == (0, {})
+    assert all("broken build" in why for why in made.failed.values())
+    assert made.failed
+
+
+def test_a_benchmark_that_kills_its_process_costs_only_itself(root: Path) -> None:
+    """Only on HEAD, after two calls, so that the rounds meet it and not the loops of BASE."""
+    first = git(root, "rev-parse", "HEAD")
+    dying = "def work():\n    import os\n    os._exit(9)\n"
+    commit(root, {INIT: STORE.replace("def work():", f"{dying}\n\ndef before():", 1)})
+    _, document = result(root, first, "HEAD", benchmark="Work|Same.*3", minutes_max=0.2)
+    lines = {one["id"]: one for one in document["benchmarks"]}
+    if lines["counted.Work.time_work"]["verdict"] != "INCONCLUSIVE":  # time was up before
+        assert lines["counted.Work.time_work"]["verdict"] == "NOT COMPARABLE"
+        assert lines["counted.Work.time_work"]["reason"] == "head: exit status 9: it said nothing"
+    assert lines["counted.Same.time_same(3)"]["verdict"] != "NOT COMPARABLE"
+    assert document["decision"]["exit_code"] == 3
+
+
+def test_a_tree_edited_while_it_is_copied_calibrates_nothing(root: Path) -> None:
+    class Editor(CompareProgress):
+        def stage(self, text: str) -> None:
+            if text.startswith("HEAD: "):
+                write(root, {INIT: SLOWER})
+
+    write(root, {"new.txt": "x"})
+    with pytest.raises(UsageError, match="edited while it was copied"):
+        run_calibration(options_of(root, "HEAD", "HEAD"), Editor(), rounds=2)
+    assert not (root / "out" / "calibrations").exists()
+
+
+def test_a_calibration_begun_anew_counts_from_none(root: Path) -> None:
+    options = options_of(root, "HEAD", "HEAD", benchmark="Same.*3")
+    assert run_calibration(options, QUIET, rounds=2).made == 2
+    notes = Notes()
+    assert run_calibration(options, notes, rounds=2, is_fresh=True).made == 2
+    assert any("set aside" in line for line in notes.lines)
+    assert run_calibration(options, QUIET, rounds=2).made == 0
+    assert len(list((root / "out" / "calibrations").iterdir())) == 2
 
 
 SCRIPT = """
@@ -277,7 +366,12 @@ from pathlib import Path
 from suites.tests.unit.harness.compare.tiny import options_of
 from harness.compare.progress import CompareProgress
 from harness.compare.run import run_compare
-run_compare(options_of(Path(sys.argv[1]), "HEAD", "HEAD", benchmark="Rest"), CompareProgress())
+
+class Told(CompareProgress):
+    def note(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+run_compare(options_of(Path(sys.argv[1]), "HEAD", "HEAD", benchmark="Rest"), Told())
 """
 
 
@@ -300,12 +394,36 @@ def test_an_interruption_keeps_the_rounds_and_nothing_else(root: Path, tmp_path:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in said
+    assert f"the raw results so far are in {next(reports.iterdir())}".encode() in said
     psutil.wait_procs(children, timeout=10)
     assert not [one for one in children if one.is_running()]
     (folder,) = reports.iterdir()
     assert [path.name for path in folder.iterdir()] == ["rounds.jsonl"]
     assert read_rounds(folder / "rounds.jsonl")
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", ["calls a sample", "counting instructions"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, HarnessError])
+def test_an_interruption_before_any_round_leaves_no_folder_and_claims_none(
+    root: Path, stage: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if stage.startswith("counting") and shutil.which("callgrind_control") is None:
+        pytest.skip("valgrind is not installed")
+
+    def broken_off(*_: object, **__: object) -> None:
+        raise error
+
+    notes = Notes()
+    monkeypatch.setattr("harness.compare.timing.run_round", broken_off)
+    monkeypatch.setattr("harness.compare.callgrind.SideProcess", broken_off)
+    options = options_of(
+        root, "HEAD", "HEAD", benchmark="Rest", instructions=stage.startswith("counting")
+    )
+    with pytest.raises(error):
+        run_compare(options, notes)
+    assert list((root / "out" / "reports").iterdir()) == []
+    assert not any("so far" in line for line in notes.lines)
 
 
 # ---------------------------------------------------------------- the command
@@ -328,6 +446,7 @@ def test_the_command_refuses_what_it_cannot_compare(tmp_path: Path) -> None:
     assert "no commit 'no-such-branch'" in done.stderr or "no git checkout" in done.stderr
     assert harness("compare").returncode == 2
     assert harness("compare", "HEAD", "--max-minutes", "0").returncode == 2
+    assert harness("calibrate", "--fresh", "--benchmark", "codec").returncode == 2
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,6 +19,38 @@ needs_valgrind = pytest.mark.skipif(
 )
 WORK = Bench(name="counted.Work.time_work", benchmark="counted.Work.time_work", place=None)
 SAME = Bench(name="counted.Same.time_same(3)", benchmark="counted.Same.time_same", place=1)
+WRONG = Bench(name="counted.Wrong.time_wrong", benchmark="counted.Wrong.time_wrong", place=None)
+DEAD = Bench(name="counted.Dead.time_dead", benchmark="counted.Dead.time_dead", place=None)
+BROKEN = Bench(name="counted.Broken.time_it", benchmark="counted.Broken.time_it", place=None)
+FAULTY = """
+
+class Wrong:
+    core = True
+
+    def time_wrong(self):
+        self.answer = titanstore.same()
+
+    def teardown(self):
+        assert self.answer == 1, "other bits"
+
+
+class Dead:
+    core = True
+
+    def time_dead(self):
+        import os
+        os._exit(9)
+
+
+class Broken:
+    core = True
+
+    def time_it(self):
+        raise KeyError("gone")
+
+    def teardown(self):
+        open("{mark}", "a").write("torn down\\n")
+"""
 EXEC = Bench(name="counted.Exec.time_exec", benchmark="counted.Exec.time_exec", place=None)
 MORE = """
 
@@ -65,3 +97,31 @@ def test_counts_are_exact_and_a_slowdown_is_counted_twice(tmp_path: Path) -> Non
     assert abs(first["base"] - second["base"]) <= 1e-4 * first["base"]
     assert abs(same["base"] - same["head"]) <= 1e-4 * same["base"]
     assert "runs `exec` itself" in executed["failed"]
+
+
+@needs_valgrind
+def test_what_fails_under_callgrind_is_told_torn_down_and_not_counted(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    write(
+        tmp_path,
+        {
+            "src/titanstore/__init__.py": STORE,
+            "suites/timings/__init__.py": "",
+            "suites/timings/counted.py": TIMINGS + FAULTY.replace("{mark}", str(mark)),
+        },
+    )
+    sides = (side_of(tmp_path, "base"), side_of(tmp_path, "head"))
+    work = tmp_path / "work"
+    work.mkdir()
+    benches = [WRONG, DEAD, BROKEN, SAME]
+    assert callgrind.count(sides, benches, suite_of(tmp_path), tmp_path, work, CompareProgress())
+    lines = {line["name"]: line for line in read_lines(tmp_path / "counts.jsonl")}
+    assert list(lines) == [bench.name for bench in benches]
+    assert "base: AssertionError: other bits" in lines[WRONG.name]["failed"]
+    assert "head: AssertionError: other bits" in lines[WRONG.name]["failed"]
+    assert "exit status 9" in lines[DEAD.name]["failed"]
+    assert "KeyError: 'gone'" in lines[BROKEN.name]["failed"]
+    assert mark.read_text() == 2 * "torn down\n"
+    assert lines[SAME.name]["failed"] == ""
+    assert lines[SAME.name]["base"] > 0
+    assert all(line["base"] == 0 for line in lines.values() if line["failed"])

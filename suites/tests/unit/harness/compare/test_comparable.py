@@ -64,8 +64,24 @@ def test_all_benchmarks_deleted_from_head() -> None:
     assert found.keys() == {"m.A.time_a", "m.B.time_b(1)"}
 
 
-def test_a_base_older_than_the_suite_is_run_with_the_checkouts_benchmarks() -> None:
+def test_a_base_older_than_the_suite_can_be_run_with_the_checkouts_benchmarks() -> None:
+    """That it is no comparison is for `Prepared.stand_in` to say."""
     assert incomparable(BOTH, BOTH, {}, BODIES) == {}
+
+
+def test_a_side_that_cannot_be_imported_leaves_nothing_and_is_named() -> None:
+    broken = Listing(benches=(), described={}, failed={}, evidence={}, unusable="KeyError: 'x'")
+    found = incomparable(BOTH, broken, BODIES, BODIES)
+    assert found == dict.fromkeys(("m.A.time_a", "m.B.time_b(1)"), "HEAD: KeyError: 'x'")
+    found = incomparable(broken, broken, BODIES, BODIES)
+    assert found == dict.fromkeys(BODIES, "BASE: KeyError: 'x'; HEAD: KeyError: 'x'")
+
+
+def test_a_module_that_no_side_can_import_is_the_reason_of_its_benchmarks() -> None:
+    found = incomparable(listing(m="OSError: a"), listing(m="OSError: b"), BODIES, BODIES)
+    assert found.keys() == {"m", *BODIES}
+    assert all("BASE's titanstore: OSError: a; " in why for why in found.values())
+    assert all("HEAD's titanstore: OSError: b" in why for why in found.values())
 
 
 def test_what_the_titanstore_of_a_side_cannot_run() -> None:

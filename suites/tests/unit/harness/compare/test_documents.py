@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,25 @@ def test_no_benchmark_at_all_is_no_pass() -> None:
     assert found["decision"]["exit_code"] == 3
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.06, -0.06])
+def test_a_base_without_benchmarks_is_shown_and_never_passes(shift: float) -> None:
+    found = document({SAME: shift}, stand_in="BASE has no suites/timings")
+    line = by_name(found)[SAME]
+    assert (line["verdict"], line["reason"]) == ("NOT COMPARABLE", "BASE has no suites/timings")
+    assert line["first"]["ratio"] == pytest.approx(1 + shift, abs=0.02)
+    assert line["p_holm"] is None
+    assert found["decision"]["exit_code"] == 3
+    assert check_document(found) == ""
+
+
+def test_the_oldest_round_is_told_where_it_is_known() -> None:
+    known = dataclasses.replace(calibration([SAME]), oldest=5.0)
+    found = document({SAME: 0.0}, known=known)
+    assert found["calibration"] == {"newest": 1_000.0, "oldest": 5.0, "machine": "0123abcd"}
+    assert check_document(found) == ""
+    assert "oldest" not in document({SAME: 0.0})["calibration"]
+
+
 # ---------------------------------------------------------------- instruction counts
 
 
@@ -130,6 +150,13 @@ def test_a_count_that_rose_has_to_rise_again() -> None:
     assert counted((1, "a", 1_000, 1_011), (2, "a", 1_000, 1_011))["decision"]["exit_code"] == 1
     assert counted((1, "a", 1_000, 1_011), (2, "a", 1_000, 1_000))["decision"]["exit_code"] == 3
     assert counted((1, "a", 1_000, 1_011))["decision"]["exit_code"] == 3
+
+
+def test_counts_without_benchmarks_of_base_never_pass() -> None:
+    content = manifest(["a"], tier="instructions", loops={}, stand_in="BASE has none")
+    line = {"run": 1, "name": "a", "calls": 3, "base": 1_000, "head": 1_000, "failed": ""}
+    found = compute_document(content, [], [line], calibration([]))
+    assert (found["decision"]["exit_code"], found["benchmarks"][0]["first"]["ratio"]) == (3, 1.0)
 
 
 def test_a_benchmark_that_was_not_counted_is_not_comparable() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import psutil
 import pytest
 
-from harness.compare import rounds
+from harness.compare import rounds, sides
 from harness.compare.rounds import SAMPLES, Round, inner_loops, list_benches, run_round
 from harness.compare.sides import Bench, SideError, SideProcess
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from suites.tests.unit.harness.compare.tiny import STORE, TIMINGS, side_of, suite_of, write
 
 INIT = "src/titanstore/__init__.py"
@@ -150,21 +150,86 @@ def test_the_side_that_runs_is_proved(root: Path, work: Path) -> None:
         list_benches(stranger, suite_of(root), work)
 
 
-def test_a_process_that_dies_ends_the_round_with_its_last_words(root: Path, work: Path) -> None:
-    dying = TIMINGS.replace("titanstore.work()", "import os; os._exit(9)")
+DEATHS = {
+    "import os; os._exit(9)": "exit status 9",
+    "import os; os.kill(os.getpid(), 11)": "killed by signal 11",
+    "raise SystemExit(9)": "SystemExit: 9",
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_benchmark_that_ends_its_process_has_failed_and_no_other(
+    root: Path, work: Path, death: str
+) -> None:
+    dying = TIMINGS.replace("titanstore.work()", death)
     write(root, {"suites/timings/counted.py": dying})
-    with pytest.raises(SideError, match="exit status 9"):
-        round_with(root, work, [WORK])
+    found = round_with(root, work, [WORK])
+    assert found.failed.keys() == {WORK.name}
+    assert DEATHS[death] in found.failed[WORK.name]
+    assert not psutil.Process().children(recursive=True)
+    for seed in range(4):  # in either order
+        found = round_with(root, work, [WORK, SAME], seed)
+        assert found.failed.keys() == {WORK.name}
+        assert found.samples.keys() <= {SAME.name}
+    loops, failed = inner_loops(side_of(root), suite_of(root), [WORK, SAME], work)
+    assert (list(loops), list(failed)) == ([SAME.name], [WORK.name])
+    assert failed[WORK.name].startswith("base: ")
+
+
+def test_a_benchmark_that_hangs_has_failed(
+    root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = TIMINGS.replace("titanstore.work()", "__import__('time').sleep(60)")
+    write(root, {"suites/timings/counted.py": hanging})
+    monkeypatch.setattr(sides, "_ANSWER_S", 5.0)
+    found = round_with(root, work, [WORK])
+    assert "no answer in" in found.failed[WORK.name]
     assert not psutil.Process().children(recursive=True)
 
 
-def test_an_import_that_fails_as_a_whole(root: Path, work: Path) -> None:
-    write(root, {"suites/timings/__init__.py": "raise RuntimeError('no root')\n"})
-    with pytest.raises(HarnessError, match="no root"):
-        list_benches(side_of(root), suite_of(root), work)
-    write(root, {INIT: "def work(:\n"})
-    with pytest.raises(SideError, match="SyntaxError"):
-        list_benches(side_of(root), suite_of(root), work)
+@pytest.mark.parametrize(
+    ("init", "why"),
+    [
+        ("raise RuntimeError('broken build')\n", "RuntimeError: broken build"),
+        ("def work(:\n", "SyntaxError"),
+        ("import nothing_of_this_name\n", "ModuleNotFoundError: No module named"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+        ("import os\nos.kill(os.getpid(), 11)\n", "killed by signal 11"),
+    ],
+    ids=["raises", "no Python", "lacks a package", "exits", "crashes"],
+)
+def test_a_titanstore_that_cannot_be_imported_is_told(
+    root: Path, work: Path, init: str, why: str
+) -> None:
+    write(root, {INIT: init})
+    found = list_benches(side_of(root), suite_of(root), work)
+    assert found.benches == ()
+    assert found.unusable.startswith(f"titanstore cannot be imported: {why}")
+
+
+def test_a_titanstore_that_can_be_imported_now_and_then_fails_all(root: Path, work: Path) -> None:
+    write(root, {INIT: "raise RuntimeError('not today')\n"})
+    found = round_with(root, work, [WORK, SAME])
+    assert (found.samples, found.failed.keys()) == ({}, {WORK.name, SAME.name})
+    assert set(found.failed.values()) <= {
+        f"{side}: titanstore cannot be imported: RuntimeError: not today"
+        for side in ("base", "head")
+    }
+    assert not psutil.Process().children(recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("raise RuntimeError('no root')\n", "timings cannot be imported: RuntimeError: no root"),
+        ("import os\nos._exit(7)\n", "its process ended while timings was imported"),
+    ],
+)
+def test_an_import_of_the_benchmarks_that_fails_as_a_whole(
+    root: Path, work: Path, text: str, why: str
+) -> None:
+    write(root, {"suites/timings/__init__.py": text})
+    assert why in list_benches(side_of(root), suite_of(root), work).unusable
 
 
 def test_an_instrument_in_the_processes_is_refused(

@@ -155,3 +155,27 @@ def test_whole_comparisons_of_identical_code_are_hardly_ever_regressed() -> None
             outcomes.append(outcome(runs[0], second, name=str(place)))
         wrong += judge_suite(outcomes).verdict == "REGRESSED"
     assert wrong <= 1
+
+
+def test_a_stand_in_is_shown_and_decides_that_nothing_is_sure() -> None:
+    for first, second in ((SAME, None), (SLOW, SLOW), (FAST, None), (WIDE, None)):
+        found = judge_benchmark("b", first, second, None, stand_in="BASE has none")
+        assert (found.verdict, found.reason) == (Verdict.NOT_COMPARABLE, "BASE has none")
+        assert (found.first, found.second, found.p, found.decides) == (first, second, 1.0, True)
+        suite = judge_suite([found, outcome(SAME, name="s")])
+        assert (suite.verdict, suite.exit_code) == ("INCONCLUSIVE", 3)
+        assert suite.p_holm.keys() == {"s"}
+
+
+def test_another_reason_outdoes_a_stand_in() -> None:
+    found = judge_benchmark("b", SAME, None, None, reason="it failed", stand_in="BASE has none")
+    assert (found.reason, found.first) == ("it failed", None)
+
+
+def test_benchmarks_that_lack_the_same_share_a_sentence() -> None:
+    alike = [outcome(None, name=name, reason="HEAD: KeyError") for name in "ab"]
+    other = outcome(None, name="c", reason="its body differs")
+    assert judge_suite([*alike, other]).reasons == (
+        "NOT COMPARABLE, HEAD: KeyError: a, b",
+        "c: NOT COMPARABLE (its body differs)",
+    )
