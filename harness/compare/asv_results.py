@@ -41,12 +41,17 @@ def asv_results_folder(root: Path) -> Path | None:
 def write_asv_results(folder: Path, root: Path, results: Path) -> list[Path]:
     """Add the times of a comparison's folder to asv's results; the files written, one a commit.
 
-    Earlier results of a commit stay, but for the benchmarks that are given anew.
+    Earlier results of a commit stay, but for the benchmarks that are given anew. What is not
+    comparable has no times that mean anything, and is left out.
     """
     manifest = read_json(folder / "manifest.json")
     rounds = read_rounds(folder / "rounds.jsonl")
-    if not manifest["loops"]:
+    failed = {name for one in rounds for name in one.failed}
+    unfit = failed | manifest["incomparable"].keys()
+    loops = {name: one for name, one in manifest["loops"].items() if name not in unfit}
+    if not loops or manifest["machine"]["id"] != manifest["machine"]["id_after"]:
         return []
+    manifest = {**manifest, "loops": loops}
     machine = _machine(results)
     _describe(results, manifest["described"])
     sides = [("base", 0)] if manifest["head"]["dirty"] else [("base", 0), ("head", 1)]

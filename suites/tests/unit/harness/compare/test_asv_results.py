@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,12 +34,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "repo"
 
 
-def written(root: Path, *, dirty: bool = False, shifts: dict[str, float] | None = None) -> Path:
+def written(
+    root: Path, *, dirty: bool = False, shifts: dict[str, float] | None = None, **more: Any
+) -> Path:
     side = {"content_digest": "b" * 32, "environment": "the running interpreter"}
     base = {"label": "a", "commit": git(root, "rev-parse", "HEAD~1"), "dirty": False, **side}
     head = {"label": "b", "commit": git(root, "rev-parse", "HEAD"), "dirty": dirty, **side}
     folder = root / "out" / f"compare-{len(list((root / 'out').glob('*')))}"
-    write_folder(folder, shifts or SHIFTS, base=base, head=head)
+    write_folder(folder, shifts or SHIFTS, base=base, head=head, **more)
     results = root / "results"
     write_asv_results(folder, root, results)
     return results
@@ -67,6 +70,20 @@ def test_asv_reads_both_sides_back(root: Path) -> None:
     assert samples == pytest.approx(wanted)
     (stats,) = found[base].get_result_stats(PLAIN, [])
     assert stats["ci_99_a"] < times[0] < stats["ci_99_b"]
+
+
+def test_what_is_not_comparable_is_not_drawn(root: Path) -> None:
+    results = written(root, incomparable={PLAIN: "its body was edited", ONE: "head: KeyError"})
+    for one in iter_results(str(results)):
+        assert set(one.get_all_result_keys()) == {"counted.Same.time_same"}
+        first, second = one.get_result_value("counted.Same.time_same", [["1", "3"]])
+        assert not first > 0  # asv has NaN for a parameter without a value
+        assert second > 0
+
+
+def test_a_machine_that_became_another_one_draws_nothing(root: Path) -> None:
+    results = written(root, machine={"id": "0123abcd", "id_after": "ffffffff"})
+    assert not list(results.rglob("*.json"))
 
 
 def test_a_later_comparison_keeps_what_it_did_not_measure(root: Path) -> None:
