@@ -105,13 +105,11 @@ def compare(**given: Any) -> None:
     """
     given["paths"] = tuple(given["paths"])
     options = _options(given)
-    console = Console(stderr=True)
     try:
-        with sigterm_tidies_up(), ConsoleCompareProgress(console) as progress:
-            folder = run_compare(options, progress)
+        with sigterm_tidies_up(), _progress() as progress:
+            folder = run_compare(options, progress)  # which tells what is kept, if anything is
     except KeyboardInterrupt:
-        kept = os.path.relpath(options.reports)
-        click.echo(f"interrupted: nothing was judged; raw rounds so far are in {kept}", err=True)
+        click.echo("interrupted: there is no verdict", err=True)
         sys.exit(INTERRUPTED)
     if folder is None:
         click.echo(f"nothing to compare: no file below {', '.join(options.paths)} differs")
@@ -120,9 +118,20 @@ def compare(**given: Any) -> None:
     sys.exit(read_json(folder / "compare.json")["decision"]["exit_code"])
 
 
+def _progress() -> ConsoleCompareProgress:
+    console = Console(stderr=True)
+    return ConsoleCompareProgress(console, is_live=console.is_interactive and sys.stderr.isatty())
+
+
+def _shown() -> Console:
+    """Standard output; a file or a CI's log is as wide as it is good to read."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console() if known else Console(width=_WIDTH_MAX)
+
+
 def show_compare(folder: Path) -> None:
     """Print the table of a comparison's folder."""
-    console = Console()
+    console = _shown()
     view = view_of(read_json(folder / "compare.json"))
     console.print(render_terminal(view, min(console.width, _WIDTH_MAX)))
     page = os.path.relpath(folder / "compare.html")
@@ -144,23 +153,30 @@ def show_compare(folder: Path) -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Stop then; the same command goes on later.",
 )
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Begin anew: rounds made before are set aside and count no more. To go on after an "
+    "interruption leave it out.",
+)
 @_CALIBRATIONS
-def calibrate(rounds: int, **given: Any) -> None:
+def calibrate(rounds: int, fresh: bool, **given: Any) -> None:
     """Measure what this machine can tell apart: the checkout against itself, 256 rounds.
 
     Keep the machine quiet meanwhile. Rounds are kept as they are made: after Ctrl-C, or when time
     was up, the same command goes on. Exit status: 0 every benchmark was assessed, 3 rounds are
     still missing or a benchmark failed, 130 interrupted.
     """
+    if fresh and given["benchmark"]:
+        raise click.UsageError("--fresh sets all benchmarks aside; leave out --benchmark")
     options = _options({**given, "base": "HEAD", "head": "HEAD"})
-    console = Console(stderr=True)
     try:
-        with sigterm_tidies_up(), ConsoleCompareProgress(console) as progress:
-            found = run_calibration(options, progress, rounds=rounds)
+        with sigterm_tidies_up(), _progress() as progress:
+            found = run_calibration(options, progress, rounds=rounds, is_fresh=fresh)
     except KeyboardInterrupt:
         click.echo("interrupted: the rounds so far are kept; the same command goes on", err=True)
         sys.exit(INTERRUPTED)
-    shown = Console()
+    shown = _shown()
     shown.print(render_standings(found, min(shown.width, _WIDTH_MAX)))
     states = [one.state for one in found.standings.values()]
     click.echo(

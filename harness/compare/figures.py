@@ -108,7 +108,7 @@ def draw_rounds(line: Line, runs: Sequence[Sequence[float]], place: int) -> Draw
 
 
 def _bounds(line: Line) -> tuple[float, float, float] | None:
-    run = line.second if line.verdict == "REGRESSED" else line.first
+    run = line.shown
     if run is None or run["low"] is None or run["high"] is None:
         return None
     return run["low"], run["ratio"], run["high"]

@@ -19,6 +19,8 @@ from harness.compare.decide import RULE, Decision
 
 __all__ = ["CompareProgress", "ConsoleCompareProgress", "State"]
 
+_NARROW = 75  # columns of a terminal: below there is room for the question, not for figures
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
@@ -49,12 +51,25 @@ class CompareProgress:
 
 
 class ConsoleCompareProgress(CompareProgress):
-    """A table that lives on a terminal, a line now and then elsewhere; a context manager."""
+    """A table that lives on a terminal, a line now and then elsewhere; a context manager.
 
-    def __init__(self, console: Console) -> None:
+    Parameters
+    ----------
+    is_live
+        Is somebody there to look? A log file is none, even where colours are forced upon it: each
+        drawing of the table would stay in it. Default: what the console says.
+    every_s
+        Elsewhere, the longest silence in seconds: a CI may end what says nothing.
+    """
+
+    def __init__(
+        self, console: Console, *, is_live: bool | None = None, every_s: float = 60.0
+    ) -> None:
         self._console = console
+        self._is_live = console.is_interactive if is_live is None else is_live
+        self._every_s = every_s
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._begin = time.monotonic()
+        self._begin = self._said = time.monotonic()
         self._told: dict[str, tuple[int, ...]] = {}
 
     def stage(self, text: str) -> None:
@@ -67,32 +82,38 @@ class ConsoleCompareProgress(CompareProgress):
 
     def rounds(self, title: str, states: Sequence[State]) -> None:
         """Redraw the table; without a terminal, a line whenever something was decided."""
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.update(self._table(title, states), refresh=True)
             return
         done = tuple(sorted(one.decision.look.rounds if one.decision.look else 0 for one in states))
         open_ = [one for one in states if one.needed]
         key = (*done, len(open_))
-        if self._told.get(title) != key:
+        is_silent = time.monotonic() - self._said >= self._every_s
+        if self._told.get(title) != key or is_silent:
             self._told[title] = key
+            spent = f" ({time.monotonic() - self._begin:.0f} s)" if is_silent else ""
             self._print(
-                f"{title}: {len(states) - len(open_)} of {len(states)} decided{_wait(open_)}"
+                f"{title}: {len(states) - len(open_)} of {len(states)} decided{_wait(open_)}{spent}"
             )
 
     def _table(self, title: str, states: Sequence[State]) -> RenderableType:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for name in ("Benchmark", "Rounds", "Head / base", "Interval", "Still needs at least"):
+        heads = ["Benchmark", "Still needs at least", "Rounds", "Head / base", "Interval"]
+        if self._console.width < _NARROW:
+            heads = heads[:2]
+        for name in heads:
             table.add_column(name, overflow="fold")
         for one in states:
-            table.add_row(*_cells(one))
+            table.add_row(*_cells(one)[: len(heads)])
         spent = time.monotonic() - self._begin
         return Group(Text(f"{title}, {spent:.0f} s", style="bold"), table)
 
     def _print(self, text: str) -> None:
+        self._said = time.monotonic()
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.start()
         return self
 
@@ -102,7 +123,7 @@ class ConsoleCompareProgress(CompareProgress):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.stop()
         if kind is None:
             self._print(f"{time.monotonic() - self._begin:.0f} s in all")
@@ -124,4 +145,4 @@ def _cells(one: State) -> tuple[str, str, str, str, str]:
         if math.isfinite(look.low):
             interval = f"{math.exp(look.low):.3f} to {math.exp(look.high):.3f}"
     ahead = f"{one.needed} rounds" if one.needed else str(one.decision.verdict)
-    return one.name, f"{one.decision.rounds} of {RULE.looks[-1]}", ratio, interval, ahead
+    return one.name, ahead, f"{one.decision.rounds} of {RULE.looks[-1]}", ratio, interval

@@ -17,9 +17,11 @@ __all__ = ["VISIBLE_LINES_MAX", "render_junit", "render_summary", "render_termin
 
 VISIBLE_LINES_MAX = 20
 _ROWS_MAX = VISIBLE_LINES_MAX - 12
+_REASONS_MAX, _REASON_MAX = 2, 300  # visible in the summary; characters of each
 _MARKUP = re.compile(r"([\\`*_\[\]#|~$:]|^[-+]|(?<=^\d)[.)])")
 _STYLES = {"pass": "green", "fail": "bold red", "hold": "yellow", "invalid": "bold yellow"}
 _WIDE, _NARROW = 100, 75  # columns of a terminal
+_DECISIONS = {"pass": "", "fail": "failure", "hold": "error"}
 _HEADS = ("verdict", "benchmark", "head / base", "interval", "rounds", "a call")
 
 
@@ -27,7 +29,8 @@ def render_terminal(view: View, width: int) -> RenderableType:
     """Decision, one line a benchmark, what it relies on. Sign and word say what colour says."""
     style = _STYLES[view.look.tone]
     table = Table(box=box.SIMPLE_HEAD, width=width, padding=(0, 1, 0, 0), pad_edge=False)
-    heads = _HEADS if width >= _WIDE else _HEADS[:-1]
+    shown = 6 if width >= _WIDE else 5 if width >= _NARROW else 3
+    heads = _HEADS[:shown]
     for head in heads:
         is_name = head == "benchmark"
         table.add_column(
@@ -58,19 +61,21 @@ def _cells(line: Line) -> Sequence[str]:
 def render_junit(view: View) -> str:
     """One test case a benchmark: REGRESSED is a failure, what could not be said is an error.
 
-    A benchmark that does not decide passes, with its verdict in its output. Never <skipped>: many
-    services paint skipped tests green.
+    A benchmark that does not decide passes, with its verdict in its output. The first case is the
+    decision itself, so that the file is never green with an exit status other than 0. Never
+    <skipped>: many services paint skipped tests green.
     """
     root = ElementTree.Element("testsuites", name=f"harness compare: {view.verdict}")
     suite = ElementTree.SubElement(root, "testsuite", name="compare", skipped="0")
     outcomes = []
-    for line in view.lines:
-        outcome = _outcome(line)
+    decision = "; ".join([view.headline, *view.reasons])
+    cases = [("decision", _DECISIONS[view.look.tone], view.verdict, f"{view.verdict}: {decision}")]
+    cases += [(line.name, _outcome(line), line.verdict, _told(line)) for line in view.lines]
+    for name, outcome, verdict, text in cases:
         outcomes.append(outcome)
-        text = _told(line)
-        element = ElementTree.SubElement(suite, "testcase", classname="compare", name=line.name)
+        element = ElementTree.SubElement(suite, "testcase", classname="compare", name=name)
         if outcome:
-            problem = ElementTree.SubElement(element, outcome, message=text, type=line.verdict)
+            problem = ElementTree.SubElement(element, outcome, message=text, type=verdict)
             problem.text = text
         else:
             ElementTree.SubElement(element, "system-out").text = text
@@ -88,7 +93,9 @@ def _outcome(line: Line) -> str:
     uncalibrated = line.standing is not None and line.standing["state"] == "uncalibrated"
     if uncalibrated or line.look.tone in ("hold", "invalid"):
         return "error"
-    return "failure" if line.verdict == "REGRESSED" else ""
+    if line.verdict != "REGRESSED":
+        return ""
+    return "failure" if line.is_sure else "error"
 
 
 def _told(line: Line) -> str:
@@ -101,13 +108,15 @@ def _told(line: Line) -> str:
 
 def render_summary(view: View) -> str:
     """GitHub-flavoured Markdown, at most 20 lines visible, the rest folded; every text escaped."""
+    reasons = [] if view.look.tone == "fail" else view.reasons[:_REASONS_MAX]
     visible = [
         f"# {view.look.sign} {_plain(view.verdict)}: {_plain(view.headline)}",
         "",
         f"{_plain(view.tally)}.",
         "",
-        *_table(view.lines[:_ROWS_MAX]),
+        *_table(view.lines[: _ROWS_MAX - len(reasons)]),
         "",
+        *(f"- {_plain(_cut(reason))}" for reason in reasons),
         *(f"- {_plain(name)}: {_plain(text)}" for name, text in view.facts[:2]),
         f"- Calibration: {_plain(dict(view.facts)['Calibration'])}",
         "",
@@ -118,6 +127,10 @@ def render_summary(view: View) -> str:
     folded += [f"- {_plain(text)}" for text in (*view.reasons, *view.notes)]
     folded += [f"- {_plain(name)}: {_plain(text)}" for name, text in view.facts]
     return "\n".join([*visible, *folded, "", "</details>", ""])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _REASON_MAX else f"{text[:_REASON_MAX]} ..."
 
 
 def _told_with_name(line: Line) -> str:

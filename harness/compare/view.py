@@ -41,7 +41,18 @@ _HEADLINES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One benchmark; `first` and `second` are the JSON of its runs."""
+    """One benchmark.
+
+    Attributes
+    ----------
+    first, second
+        JSON of its runs.
+    shown
+        The run whose figures are shown: the second one if it has an interval, since the first was
+        chosen for being large.
+    is_sure
+        Holm's p value is small enough among so many benchmarks.
+    """
 
     name: str
     verdict: str
@@ -56,6 +67,8 @@ class Line:
     standing: Mapping[str, Any] | None
     first: Mapping[str, Any] | None
     second: Mapping[str, Any] | None
+    shown: Mapping[str, Any] | None
+    is_sure: bool
     p_text: str
 
 
@@ -97,7 +110,8 @@ def _rank(line: Line) -> tuple[bool, int, str]:
 
 
 def _line(one: Mapping[str, Any]) -> Line:
-    shown = one["second"] if one["verdict"] == "REGRESSED" else one["first"]
+    second = one["second"]
+    shown = one["first"] if second is None or second["low"] is None else second
     effect = None if shown is None else shown["smallest_effect"]
     return Line(
         name=one["id"],
@@ -114,7 +128,9 @@ def _line(one: Mapping[str, Any]) -> Line:
         effect_text="" if effect is None else f"a slowdown by {effect - 1:.1%} would have shown",
         standing=one["calibration"],
         first=one["first"],
-        second=one["second"],
+        second=second,
+        shown=shown,
+        is_sure=one["p_holm"] is not None and one["p_holm"] <= RULE.alpha,
         p_text=f"p {one['p']:.2g}" + (f", Holm {one['p_holm']:.2g}" if one["p_holm"] else ""),
     )
 
@@ -166,15 +182,26 @@ def calibration_text(document: Mapping[str, Any]) -> str:
     if document["run"]["tier"] != "time":
         return "none needed: counts are exact"
     states = [one["calibration"]["state"] for one in document["benchmarks"] if one["calibration"]]
+    if not states:
+        return "none relied on: nothing was compared"
     newest = document["calibration"]["newest"]
     if newest is None:
         return "none for this machine and these benchmarks; run `harness calibrate`"
     ended = datetime.datetime.fromisoformat(document["run"]["ended"]).timestamp()
-    age = max(0.0, ended - newest)
-    told = f"{age / 86_400:.0f} days" if age >= 2 * 86_400 else f"{age / 3_600:.1f} hours"
+    oldest = document["calibration"].get("oldest", newest)
+    age = max(0.0, ended - oldest)
+    told = f"{_span(age)} old"
+    if age - (ended - newest) > 86_400:  # made in several sessions: the youngest tells too little
+        told = f"its oldest round {told}, its newest {_span(max(0.0, ended - newest))}"
     counts = ", ".join(f"{states.count(word)} {word}" for word in sorted(set(states)))
-    old = "; old, make a new one" if age > _OLD_S else ""
-    return f"of machine {document['calibration']['machine']}, {told} old{old}; {counts}"
+    old = "; old, make a new one (`harness calibrate --fresh`)" if age > _OLD_S else ""
+    return f"of machine {document['calibration']['machine']}, {told}{old}; {counts}"
+
+
+def _span(seconds: float) -> str:
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:.0f} days"
+    return f"{seconds / 3_600:.1f} hours"
 
 
 def _notes(document: Mapping[str, Any], lines: Sequence[Line]) -> list[str]:

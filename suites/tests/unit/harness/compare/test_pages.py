@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
+from harness.compare.documents import compute_document
 from harness.compare.page import write_pages
 from harness.compare.texts import (
     VISIBLE_LINES_MAX,
@@ -19,7 +22,12 @@ from harness.compare.texts import (
 )
 from harness.compare.view import LOOKS, view_of
 from harness.evidence import read_json
-from suites.tests.unit.harness.compare.small_compare import calibration, document, write_folder
+from suites.tests.unit.harness.compare.small_compare import (
+    calibration,
+    document,
+    manifest,
+    write_folder,
+)
 
 SLOW, SAME, TREND = "m.Slow.time_a", "m.Same.time_b(3)", "m.Trend.time_c"
 
@@ -97,6 +105,7 @@ def cases(folder: Path) -> dict[str, ElementTree.Element]:
 def test_junit_tells_a_slowdown_from_what_is_not_known(folder: Path) -> None:
     found = cases(folder)
     assert found[SLOW].find("failure") is not None
+    assert found["decision"].find("failure") is not None
     old = found["m.<Old>.time_d"].find("error")
     assert old is not None
     assert "its body & more" in (old.text or "")
@@ -169,3 +178,78 @@ def test_a_benchmark_that_failed_after_some_rounds_has_no_dots(tmp_path: Path) -
     write_pages(folder)
     assert "as a dot" not in page(folder)
     assert "it was edited" in page(folder)
+
+
+@pytest.mark.parametrize(
+    ("shown", "outcome"),
+    [
+        (document({SAME: 0.0}), None),
+        (document({SLOW: 0.06}), "failure"),
+        (document({SAME: 0.0}, known=calibration([])), "error"),
+        (document({SAME: 0.0}, stand_in="BASE has no benchmarks"), "error"),
+        (document({SAME: 0.0}, incomparable={SAME: "its body differs"}), "error"),
+        (compute_document(manifest([]), [], [], calibration([])), "error"),
+    ],
+    ids=["passes", "slower", "uncalibrated", "stand-in", "changed", "nothing"],
+)
+def test_junit_is_green_only_with_exit_status_0(shown: dict[str, Any], outcome: str | None) -> None:
+    root = ElementTree.fromstring(render_junit(view_of(shown)))  # noqa: S314 - written here
+    failures, errors = int(root.get("failures", 0)), int(root.get("errors", 0))
+    assert bool(failures + errors) is bool(shown["decision"]["exit_code"])
+    assert bool(failures) is (shown["decision"]["exit_code"] == 1)
+    (decision,) = (case for case in root.iter("testcase") if case.get("name") == "decision")
+    assert [child.tag for child in decision] == [outcome or "system-out"]
+
+
+def test_junit_of_benchmarks_that_are_trend_only_is_an_error() -> None:
+    known = calibration([TREND])
+    known.rounds[TREND][:] = [value * 30 for value in known.rounds[TREND]]  # type: ignore[index]
+    shown = document({TREND: 0.0}, known=known)
+    assert shown["decision"]["reasons"] == ["no benchmark decides"]
+    assert "no benchmark decides" in render_junit(view_of(shown))
+    assert 'errors="1"' in render_junit(view_of(shown))
+
+
+def test_junit_of_a_slowdown_that_holm_holds_down_is_an_error() -> None:
+    shown = document({SLOW: 0.06})
+    shown["benchmarks"][0]["p_holm"] = 0.02
+    shown["decision"] = {"verdict": "INCONCLUSIVE", "exit_code": 3, "reasons": ["among so many"]}
+    text = render_junit(view_of(shown))
+    assert 'failures="0"' in text
+    assert 'errors="2"' in text
+
+
+def test_the_summary_says_why_at_once() -> None:
+    why = "HEAD: titanstore cannot be imported: KeyError: " + 1_000 * "x"
+    shown = document({}, incomparable={f"m.B.time_{place}": why for place in range(30)})
+    visible = render_summary(view_of(shown)).split("<details>", 1)[0]
+    assert "HEAD: titanstore cannot be imported" in visible.replace("\\", "")
+    assert len(visible.splitlines()) <= VISIBLE_LINES_MAX
+
+
+def test_what_did_not_recur_is_shown_with_the_run_that_disagrees(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "c", {SLOW: 0.06}, {SLOW: 0.0})
+    (line,) = view_of(read_json(folder / "compare.json")).lines
+    assert line.second is not None
+    assert line.ratio_text == f"{line.second['ratio']:.3f}" != f"{line.first['ratio']:.3f}"  # type: ignore[index]
+
+
+def test_the_age_of_a_calibration_is_that_of_its_oldest_round() -> None:
+    shown = document({SAME: 0.0})
+    ended = datetime.fromisoformat(shown["run"]["ended"]).timestamp()
+    shown["calibration"] |= {"newest": ended - 3_600.0, "oldest": ended - 90 * 86_400.0}
+    told = dict(view_of(shown).facts)["Calibration"]
+    assert "its oldest round 90 days old, its newest 1.0 hours; old, make a new one" in told
+    shown["calibration"] |= {"oldest": ended - 7_200.0}
+    assert "2.0 hours old; 1 calibrated" in dict(view_of(shown).facts)["Calibration"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 130])
+def test_a_long_list_of_benchmarks_is_a_few_lines_each(width: int) -> None:
+    names = [f"codec.DecodeMany.time_decode_at_once_{place}('v2-2024')" for place in range(30)]
+    view = view_of(document({}, incomparable=dict.fromkeys(names, "HEAD: KeyError")))
+    out = io.StringIO()
+    Console(file=out, width=width).print(render_terminal(view, width))
+    lines = out.getvalue().splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert len(lines) <= 30 * {40: 12, 80: 4, 130: 2}[width]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from harness.compare.decide import decide, rounds_needed
@@ -17,10 +19,10 @@ def state(name: str, rounds: list[float]) -> State:
 OPEN, WIDE, DONE = [0.0] * 4, [0.4, -0.4] * 6, [0.0] * 10
 
 
-def shown(*turns: list[State], terminal: bool) -> str:
+def shown(*turns: list[State], terminal: bool, width: int = 110, **more: Any) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=110, force_terminal=terminal)
-    with ConsoleCompareProgress(console) as progress:
+    console = Console(file=out, width=width, force_terminal=terminal)
+    with ConsoleCompareProgress(console, **more) as progress:
         progress.stage("BASE: main")
         for states in turns:
             progress.rounds("first run", states)
@@ -50,3 +52,29 @@ def test_elsewhere_a_line_tells_when_something_was_decided() -> None:
 
 def test_all_decided_needs_nothing_more() -> None:
     assert "first run: 1 of 1 decided\n" in shown([state("m.D", DONE)], terminal=False)
+
+
+def test_a_log_stays_short_even_where_colours_are_forced_upon_it() -> None:
+    """FORCE_COLOR makes rich take a CI's log for a terminal: each table would stay in it."""
+    turns = [
+        [state(f"m.{name}", [0.0] * min(10, made)) for name in range(30)] for made in range(1, 65)
+    ]
+    lines = shown(*turns, terminal=True, is_live=False).splitlines()
+    assert len(lines) < 10
+    assert any("30 of 30 decided" in line for line in lines)
+
+
+def test_a_log_is_not_silent_for_long() -> None:
+    turn = [state("m.Open", OPEN)]
+    lines = shown(turn, turn, turn, terminal=False, every_s=0.0).splitlines()
+    assert sum(line.startswith("first run: 0 of 1 decided") for line in lines) == 3
+    assert sum("first run" in line for line in shown(turn, turn, terminal=False).splitlines()) == 1
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_terminal_says_what_each_benchmark_needs(width: int) -> None:
+    name = "codec.DecodeMany.time_decode_32_at_once('v2')"
+    text = shown([state(name, OPEN), state("m.D", DONE)], terminal=True, width=width)
+    assert "codec.DecodeMany" in text
+    assert "6 rounds" in text
+    assert ("4 of 64" in text) is (width == 80)
