@@ -42,14 +42,17 @@ def write_asv_results(folder: Path, root: Path, results: Path) -> list[Path]:
     """Add the times of a comparison's folder to asv's results; the files written, one a commit.
 
     Earlier results of a commit stay, but for the benchmarks that are given anew. What is not
-    comparable has no times that mean anything, and is left out.
+    comparable has no times that mean anything, and is left out. Without rounds nothing is
+    written.
     """
     manifest = read_json(folder / "manifest.json")
     rounds = read_rounds(folder / "rounds.jsonl")
     failed = {name for one in rounds for name in one.failed}
     unfit = failed | manifest["incomparable"].keys()
     loops = {name: one for name, one in manifest["loops"].items() if name not in unfit}
-    if not loops or manifest["machine"]["id"] != manifest["machine"]["id_after"]:
+    if manifest["machine"]["id"] != manifest["machine"]["id_after"]:
+        return []
+    if not any(name in one.samples for one in rounds for name in loops):
         return []
     manifest = {**manifest, "loops": loops}
     machine = _machine(results)

@@ -84,8 +84,8 @@ def run_calibration(
     made = 0
     with work_folder() as work:
         prepared = prepare(options, (revision, revision), work, progress)
-        one, other = (side.content_digest for side in prepared.sides)
-        if one != other:
+        base, head = prepared.sides
+        if base.content_digest != head.content_digest:
             raise UsageError("the working tree was edited while it was copied: start it again")
 
         def known() -> Calibration:

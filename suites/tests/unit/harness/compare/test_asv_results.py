@@ -81,6 +81,11 @@ def test_what_is_not_comparable_is_not_drawn(root: Path) -> None:
         assert second > 0
 
 
+def test_a_comparison_without_rounds_draws_nothing(root: Path) -> None:
+    results = written(root, incomparable=dict.fromkeys(SHIFTS, "its body was edited"))
+    assert not list(results.rglob("*.json"))
+
+
 def test_a_machine_that_became_another_one_draws_nothing(root: Path) -> None:
     results = written(root, machine={"id": "0123abcd", "id_after": "ffffffff"})
     assert not list(results.rglob("*.json"))
