@@ -34,8 +34,6 @@ __all__ = [
 ]
 
 _VERSION = 1
-_FIRST_METHOD = {"version": 1, "samples": 12, "sample_s": 5e-3}
-_FIRST_RULE = {"looks": [10, 16, 32, 64], "alpha": 0.01, "margin": 0.01, "tolerance": 0.05}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +144,9 @@ def set_aside(folder: Path, machine: str, when: str) -> Path | None:
 
 
 def _is_of_today(line: Mapping[str, Any]) -> bool:
-    """A line without a method or a rule is of the first ones."""
-    rule, method = line.get("rule", _FIRST_RULE), line.get("method", _FIRST_METHOD)
-    return bool(method == METHOD and rule == _as_json(asdict(RULE)))
+    """Made by this method and, where a rule was applied, by this rule."""
+    rule = _as_json(asdict(RULE))
+    return bool(line.get("method") == METHOD and line.get("rule", rule) == rule)
 
 
 def _as_json(rule: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Rounds: one fresh process of each side, the same benchmarks, sample beside sample.
 
 Within a round both processes live at once and take turns: a pair of samples lies milliseconds
-apart, so that a neighbour who slows the machine for a second slows both. What could favour a side
-is drawn anew each round, from one seed: which process starts first, the order of the benchmarks,
-and which side begins each pair. Both processes of a round have the same hash seed; another round,
-another seed.
+apart, so that a neighbour who slows the machine for a second slows both. They take turns on one
+CPU: those of a virtual machine are slowed one by one, and a side with a CPU of its own would be
+the slower one while that lasts. What could favour a side is drawn anew each round, from one seed:
+the CPU, which process starts first, the order of the benchmarks, and which side begins each pair.
+Both processes of a round have the same hash seed; another round, another seed.
 
 A benchmark that has its verdict is left out of later rounds. The others then have other
 predecessors in their process, as they have anyway: the order changes from round to round, and each
@@ -14,6 +15,7 @@ benchmark is torn down before the next one is set up (decision 0013).
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,9 +43,9 @@ SAMPLES = 12
 """Pairs of samples a benchmark and round (SPEC section 6)."""
 SAMPLE_S = 5e-3
 """A sample lasts at least this long on BASE."""
-METHOD: Mapping[str, Any] = {"version": 1, "samples": SAMPLES, "sample_s": SAMPLE_S}
+METHOD: Mapping[str, Any] = {"version": 2, "samples": SAMPLES, "sample_s": SAMPLE_S}
 """How a round is made: rounds of another method do not calibrate this one. Raise the version with
-any change that may alter how rounds scatter; the first sessions were kept without it."""
+any change that may alter how rounds scatter. 2: both processes on one CPU."""
 
 _SPARE = 1.15  # aimed at this much more, since the next process may be a little faster
 _SAMPLE_S_MAX = 2 * SAMPLE_S
@@ -86,6 +88,8 @@ class Round:
         1, or 2 for the run that must confirm.
     samples
         Nanoseconds by benchmark: those of BASE and those of HEAD, each of the whole inner loop.
+    cpu
+        The one that both processes had to share; None in rounds made before they did.
     failed
         What went wrong, by benchmark: "head: ...".
     """
@@ -100,6 +104,7 @@ class Round:
     load: float
     steal_s: float
     samples: Mapping[str, tuple[Sequence[int], Sequence[int]]]
+    cpu: int | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -242,10 +247,11 @@ def run_round(
     hash_seed = int(rng.integers(1, 2**32 - 1))
     order = [benches[place] for place in rng.permutation(len(benches))]
     head_first = bool(rng.integers(2))
+    cpu = int(rng.choice(sorted(os.sched_getaffinity(0))))
     samples: dict[str, tuple[list[int], list[int]]] = {}
     failed: dict[str, str] = {}
     try:
-        with _pair(sides, suite, work, hash_seed, head_first) as pair:
+        with _only_on(cpu), _pair(sides, suite, work, hash_seed, head_first) as pair:
             for bench in order:
                 try:
                     found = _measured(pair, sides, bench, loops[bench.name], rng)
@@ -269,8 +275,20 @@ def run_round(
         load=load.load,
         steal_s=round(load_now().steal_s - load.steal_s, 2),
         samples=samples,
+        cpu=cpu,
         failed=failed,
     )
+
+
+@contextmanager
+def _only_on(cpu: int) -> Iterator[None]:
+    """This thread, and processes that it starts meanwhile, run on one CPU."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @contextmanager

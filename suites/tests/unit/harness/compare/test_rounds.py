@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_several_parameters_are_flattened_in_asvs_order() -> None:
         ["1", "'a'"], ["1", "'b'"], ["1", "'c'"], ["2", "'a'"], ["2", "'b'"], ["2", "'c'"],
     ]  # fmt: skip
     assert list(rounds._products([])) == []
+
+
+def test_both_processes_share_one_cpu_and_the_parent_gets_its_own_back(
+    root: Path, work: Path
+) -> None:
+    allowed = os.sched_getaffinity(0)
+    told = "print(*os.sched_getaffinity(0), file=open(f'{os.environ[\"TMPDIR\"]}/../cpus', 'a'))"
+    path = root / "suites" / "timings" / "counted.py"
+    path.write_text(f"import os\n{told}\n{path.read_text()}")
+    seen = {round_with(root, work, [SAME], seed).cpu for seed in range(1, 9)}
+    assert seen == allowed or len(allowed) > 4  # each is drawn sooner or later
+    told_cpus = (work / "cpus").read_text().split("\n")[:-1]
+    assert len(told_cpus) == 16
+    assert all(one == other for one, other in zip(told_cpus[::2], told_cpus[1::2], strict=True))
+    assert {int(one) for one in told_cpus} == seen
+    assert os.sched_getaffinity(0) == allowed
 
 
 def test_a_module_that_a_side_cannot_import_is_told(root: Path, work: Path) -> None:
