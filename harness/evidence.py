@@ -6,7 +6,9 @@ waivers.json       the waivers as they were read
 samples/*.json.gz  raw samples
 proof.json         the newest proof that the gates can fail, if there is one
 anchor.json        the last release's values, if there are any
+anchors.json       those of earlier releases
 verdicts.json      what follows; harness/verdicts.schema.json
+pages.json         SHA-256 of each page, if there are pages (harness/pages.py)
 """
 
 from __future__ import annotations
