@@ -171,8 +171,9 @@ RUNS: tuple[Fault, ...] = (
         tier="emulated",
         control="control-hundred",
         cells=(
-            # 3 servings, 5 processes: of each save 1 to 3 new keys and the document itself
-            _catch(_LOST, "FAIL", between=(15, 150)),
+            # 15 processes lose 1 to 3 keys and a document; so does the one that stores a serving
+            # first, whose last document is missing from what 5 of them start with
+            _catch(_LOST, "FAIL", between=(15, 400)),
             _catch("update.latency", "FAIL"),
             _no_go("update.latency"),
             _quiet(_EMULATED),
@@ -218,7 +219,7 @@ RUNS: tuple[Fault, ...] = (
         control="control-hundred",
         cells=(
             # a busy machine could miss the limit without the fault, but not by just so much
-            _catch(_HITS, "FAIL", between=(0.935, 0.9405)),
+            _catch(_HITS, "FAIL", between=(0.93, 0.942)),
             _no_go("hit_ratio.hot"),
             _quiet(_SEARCH),
             _quiet(_LOST),

@@ -169,10 +169,12 @@ def _proof_row(raw: Mapping[str, Any]) -> ProofRow:
 
 
 def _cell(cell: Mapping[str, Any]) -> str:
-    """ "quality.bits: wanted FAIL, seen FAIL", and the reason where that is not right."""
+    """ "quality.bits: wanted FAIL, seen FAIL, 3", and the reason where that is not right."""
+    value = cell.get("value")
+    seen = cell["seen"] if value is None else f"{cell['seen']}, {value:.5g}"
     reason = f" ({cell['reason']})" if cell["reason"] and not cell["right"] else ""
     wrong = "" if cell["right"] else "✗ "
-    return f"{wrong}{cell['judge']}: wanted {cell['wanted']}, seen {cell['seen']}{reason}"
+    return f"{wrong}{cell['judge']}: wanted {cell['wanted']}, seen {seen}{reason}"
 
 
 def anchor_shown(
