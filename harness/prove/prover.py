@@ -211,7 +211,7 @@ def _row(fault: Fault, home: Path, identity: Identity, progress: Progress) -> di
 def _look(fault: Fault, folder: Path, home: Path) -> Seen:
     """What the judges say of a fault's evidence, and its own cells of its control's."""
     look = _KINDS[fault.kind].look
-    seen = look(fault, folder)
+    seen: Seen = look(fault, folder)
     if fault.control and (home / fault.control / _ROW).is_file():
         state = left_out(fault, look(fault, home / fault.control))
         seen.add(LEFT_OUT, state, f"judged on the evidence of {fault.control}")

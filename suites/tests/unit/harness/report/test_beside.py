@@ -184,7 +184,7 @@ def test_creep_is_told_with_its_interval(tmp_path: Path) -> None:
 
 
 def test_creep_since_an_earlier_release_is_told(tmp_path: Path) -> None:
-    row = {"anchor": 2e-7, "ratio": 1.1, "low": 1.05, "high": 1.15, "reason": ""}
+    row: dict[str, Any] = {"anchor": 2e-7, "ratio": 1.1, "low": 1.05, "high": 1.15, "reason": ""}
 
     def add(verdicts: dict[str, Any]) -> None:
         name = first_row(verdicts)
@@ -202,7 +202,13 @@ def test_creep_since_an_earlier_release_is_told(tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_compared_are_no_good_news(tmp_path: Path) -> None:
     def add(verdicts: dict[str, Any]) -> None:
-        nothing = {"anchor": None, "ratio": None, "low": None, "high": None, "reason": "no value"}
+        nothing: dict[str, Any] = {
+            "anchor": None,
+            "ratio": None,
+            "low": None,
+            "high": None,
+            "reason": "no value",
+        }
         verdicts["anchor"] = anchor(id=first_row(verdicts), verdict="not comparable", **nothing)
 
     report = report_with(tmp_path, add)
