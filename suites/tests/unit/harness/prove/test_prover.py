@@ -22,6 +22,7 @@ from harness.prove.catalogue import CATALOGUE, by_id
 from harness.prove.fault import LEFT_OUT, Cell, Fault, catch
 from harness.prove.matrix import exit_code_of, left_out, not_run_row, row_of, verdict_of
 from harness.prove.seen import CannotRunError, Seen
+from harness.prove.soaker import Leak
 from harness.run import Progress
 from harness.targets import load_targets
 
@@ -216,6 +217,35 @@ def made(resting_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def proof(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "proofs" / made.name))
+
+
+@pytest.mark.parametrize(
+    ("fault_id", "buffers", "pages"),
+    [("control-soak", 0, 0), ("leak-40k", 1, 0), ("leak-2k", 1, 0), ("growing-mapping-soak", 0, 1)],
+)
+def test_a_worker_counts_what_it_holds(
+    tmp_path: Path, fault_id: str, buffers: int, pages: int
+) -> None:
+    """Of a leak that must stay quiet nobody else could say whether it is there."""
+    one = by_id(fault_id)
+    leak = Leak(
+        tmp_path,
+        heap_bytes_an_hour=one.settings.get("heap_bytes_an_hour", 0),
+        mapped_bytes_an_hour=one.settings.get("mapped_bytes_an_hour", 0),
+    )
+    assert leak.kept() == {"buffers": 0, "mapped pages": 0}
+    for hour in range(1, 25):
+        leak.reach(hour * 3_600.0)
+    kept = leak.kept()
+    assert {name: int(size > 0) for name, size in kept.items()} == {
+        "buffers": buffers,
+        "mapped pages": pages,
+    }
+    found = Seen()
+    for name, size in kept.items():
+        found.add(f"kept by the worker: {name}", "some" if size else "none", "", size)
+    cells = {cell["judge"]: cell["right"] for cell in row_of(one, found, **FACTS)["cells"]}
+    assert all(right for judge, right in cells.items() if judge.startswith("kept by the worker"))
 
 
 def test_an_untouched_proof_stands(proof: Path) -> None:
