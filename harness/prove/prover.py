@@ -185,7 +185,7 @@ def _row(fault: Fault, home: Path, identity: Identity, progress: Progress) -> di
     try:
         try:
             _KINDS[fault.kind].inject(fault, making, progress)
-            seen: Seen | None = _look(fault, making, home)
+            seen: Seen | None = _look(fault, making, home, {})
             reason = ""
         except CannotRunError as error:
             seen, reason = None, str(error)
@@ -208,12 +208,17 @@ def _row(fault: Fault, home: Path, identity: Identity, progress: Progress) -> di
     return row
 
 
-def _look(fault: Fault, folder: Path, home: Path) -> Seen:
-    """What the judges say of a fault's evidence, and its own cells of its control's."""
-    look = _KINDS[fault.kind].look
-    seen: Seen = look(fault, folder)
+def _look(fault: Fault, folder: Path, home: Path, controls: dict[str, Seen]) -> Seen:
+    """What the judges say of a fault's evidence, and its own cells of its control's.
+
+    `controls` keeps what was seen of them, for the next fault that has the same.
+    """
+    seen: Seen = _KINDS[fault.kind].look(fault, folder)
     if fault.control and (home / fault.control / _ROW).is_file():
-        state = left_out(fault, look(fault, home / fault.control))
+        if fault.control not in controls:
+            control = by_id(fault.control)
+            controls[control.id] = _KINDS[control.kind].look(control, home / control.id)
+        state = left_out(fault, controls[fault.control])
         seen.add(LEFT_OUT, state, f"judged on the evidence of {fault.control}")
     return seen
 
@@ -280,12 +285,19 @@ def verify_proof(folder: Path) -> list[str]:
         faults.append(f"verdict: claimed {proof['verdict']}, its rows give another")
     if proof["rows"] and proof["started"] != min(row["started"] for row in proof["rows"]):
         faults.append("started: not when its oldest row began")
+    controls: dict[str, Seen] = {}
     for row in proof["rows"]:
-        faults += [f"{row['fault']}: {fault}" for fault in _row_faults(folder, row, identity)]
+        found = _row_faults(folder, row, identity, controls)
+        faults += [f"{row['fault']}: {fault}" for fault in found]
     return faults
 
 
-def _row_faults(home: Path, row: Mapping[str, Any], identity: Identity) -> list[str]:
+def _row_faults(
+    home: Path,
+    row: Mapping[str, Any],
+    identity: Identity,
+    controls: dict[str, Seen] | None = None,
+) -> list[str]:
     try:
         fault = by_id(row["fault"])
     except KeyError:
@@ -301,7 +313,7 @@ def _row_faults(home: Path, row: Mapping[str, Any], identity: Identity) -> list[
         found += _origin_faults(fault, read_json(folder / _ORIGIN), row, identity)
         if row["state"] == NOT_RUN:
             return found
-        seen = _look(fault, folder, home)
+        seen = _look(fault, folder, home, {} if controls is None else controls)
     except (EvidenceError, OSError, KeyError, TypeError, ValueError) as error:
         return [*found, f"its evidence cannot be read: {error}"]
     found += _foreign(seen, row, identity)
