@@ -195,7 +195,7 @@ def verdicts_of_run(run: Path) -> tuple[dict[str, Any], list[str]]:
         raise EvidenceError(str(error)) from error
     try:
         waivers = [Waiver(**one) for one in read_json(run / "waivers.json")["waivers"]]
-        overdue = [one for one in waivers if one.state == "active" and _is_over(one, manifest)]
+        overdue = [one for one in waivers if one.state != "expired" and _is_over(one, manifest)]
         sealed = dict(manifest["samples"])
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(f"manifest.json or waivers.json is damaged: {error!r}") from error
