@@ -36,8 +36,10 @@ def test_every_output_is_there_and_nothing_else(rendered: Rendered) -> None:
     }
     inputs = {"verdicts.json", "manifest.json"}
     assert {name for name in digests(rendered.folder) if not name.startswith("samples/")} == (
-        names | inputs
+        names | inputs | {"pages.json"}
     )
+    vouched = json.loads((rendered.folder / "pages.json").read_text(encoding="utf-8"))
+    assert set(vouched["pages"]) == names
     for path in rendered.files:
         assert path.stat().st_size > 500
         assert path.stat().st_mode & 0o044 == 0o044
