@@ -66,6 +66,12 @@ class Leak:
             "mapped pages": len(self._map) - mmap.PAGESIZE,
         }
 
+    def close(self) -> None:
+        """Give back all of it; idempotent. A leak would not, so a worker does not call it."""
+        self._pieces.clear()
+        self._map.close()
+        self._file.close()
+
     def _grow(self, length: int) -> None:
         """Map more of the file and read it: clean pages of the kernel's, in one mapping."""
         self._map.resize(length)

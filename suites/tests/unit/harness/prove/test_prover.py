@@ -237,6 +237,8 @@ def test_a_worker_counts_what_it_holds(
     for hour in range(1, 25):
         leak.reach(hour * 3_600.0)
     kept = leak.kept()
+    leak.close()
+    leak.close()
     assert {name: int(size > 0) for name, size in kept.items()} == {
         "buffers": buffers,
         "mapped pages": pages,
