@@ -367,11 +367,6 @@ def _edit_page(run: Path) -> None:
     page.write_text(page.read_text(encoding="utf-8").replace("HOLD", "GO"), encoding="utf-8")
 
 
-def _swap_figures(run: Path) -> None:
-    first, second = sorted((run / "figures").iterdir())[:2]
-    second.write_bytes(first.read_bytes())
-
-
 EDITED: dict[str, tuple[Callable[[Path], object], str]] = {
     "the page": (_edit_page, "report.html is not the page"),
     "the summary": (
@@ -383,7 +378,6 @@ EDITED: dict[str, tuple[Callable[[Path], object], str]] = {
         "junit.xml is not the page",
     ),
     "the pages' seal": (lambda run: (run / "pages.json").unlink(), "is there without pages.json"),
-    "a figure": (_swap_figures, "is not the page"),
     "a figure added": (
         lambda run: (run / "figures" / "good-news.png").write_bytes(b"png"),
         "good-news.png is not the page",
