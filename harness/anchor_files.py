@@ -11,16 +11,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from harness.anchors import SAME, check_anchor
-from harness.beside import ANCHOR, PROOF
+from harness.anchors import anchor_of, check_anchor
+from harness.beside import ANCHOR, ANCHORS, PROOF
 from harness.errors import EvidenceError, UsageError
 from harness.evidence import read_json, write_json
 from harness.verify import verify_run
 
 __all__ = ["make_anchor", "verify_anchor"]
 
-SCHEMA_VERSION = 1
-_EVIDENCE = ("manifest.json", "targets.json", "waivers.json", "verdicts.json", PROOF, ANCHOR)
+_EVIDENCE = (
+    *("manifest.json", "targets.json", "waivers.json", "verdicts.json"),
+    *(PROOF, ANCHOR, ANCHORS),
+)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _TARGETS_MOVED = "targets.json is not what this checkout promises"
 
@@ -65,21 +67,7 @@ def make_anchor(run: Path, label: str, reports: Path) -> Path:
 
 
 def _anchor_of(run: Path, label: str) -> dict[str, Any]:
-    verdicts, manifest = read_json(run / "verdicts.json"), read_json(run / "manifest.json")
-    rows = [row for gate in verdicts["gates"] for row in gate["rows"]]
-    kept = ("id", *SAME, "comparator", "estimate", "low", "high")
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "label": label,
-        "run": manifest["id"],
-        "profile": manifest["profile"],
-        "commit": manifest["commit"],
-        "content_digest": manifest["content_digest"],
-        "config_digest": manifest["config_digest"],
-        "machine": manifest["machine"]["id"],
-        "ended": manifest["ended"],
-        "rows": [{name: row[name] for name in kept} for row in rows if row["estimate"] is not None],
-    }
+    return anchor_of(label, read_json(run / "manifest.json"), read_json(run / "verdicts.json"))
 
 
 def verify_anchor(folder: Path) -> list[str]:

@@ -1,7 +1,9 @@
-"""Beside an anchor: a run's values and those of the last release, so that slow creep shows.
+"""Beside anchors: a run's values and those of earlier releases, so that slow creep shows.
 
 Each run is otherwise judged against limits alone, and each change against the one before; a loss of
-1 % in each of twenty changes is seen by neither. An anchor decides nothing.
+1 % in each of twenty changes is seen by neither. The last release alone would not show it either:
+of ten losses of 1 %, one a release, it has nine. So each row is also put beside that earlier
+release which makes it look worst. An anchor decides nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +19,18 @@ import jsonschema
 
 from harness.errors import UsageError
 
-__all__ = ["SAME", "beside_anchor", "check_anchor", "find_anchor", "read_anchor"]
+__all__ = [
+    "SAME",
+    "anchor_of",
+    "beside_anchor",
+    "beside_earlier",
+    "check_anchor",
+    "find_anchors",
+    "read_anchor",
+]
 
 _SCHEMA = Path(__file__).with_name("anchor.schema.json")
+SCHEMA_VERSION = 1
 SAME = ("metric", "statistic", "unit", "evidence", "population")
 
 
@@ -34,20 +45,49 @@ def check_anchor(anchor: Any) -> str:
     return "" if error is None else f"{error.json_path}: {error.message[:200]}"
 
 
-def find_anchor(reports: Path, machine: str) -> dict[str, Any] | None:
-    """The newest anchor of this machine, else the newest of another, else None.
+def anchor_of(
+    label: str, manifest: Mapping[str, Any], verdicts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of anchor.json: what a run says of each row that has a value; pure."""
+    rows = [row for gate in verdicts["gates"] for row in gate["rows"]]
+    kept = ("id", *SAME, "comparator", "estimate", "low", "high")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "label": label,
+        "run": manifest["id"],
+        "profile": manifest["profile"],
+        "commit": manifest["commit"],
+        "content_digest": manifest["content_digest"],
+        "config_digest": manifest["config_digest"],
+        "machine": manifest["machine"]["id"],
+        "ended": manifest["ended"],
+        "rows": [{name: row[name] for name in kept} for row in rows if row["estimate"] is not None],
+    }
 
-    That of another machine is not comparable, and the report says so. What cannot be read is none.
+
+def find_anchors(reports: Path, machine: str) -> list[dict[str, Any]]:
+    """All anchors: those of this machine first, the newest of them first.
+
+    That of another machine is not comparable, and the report says so. What cannot be read is none,
+    and neither is one whose values are not those of the run kept below it (its raw samples are
+    another matter: `harness verify` recomputes an anchor from them).
     """
     found = []
     for path in (reports / "anchors").glob("*/anchor.json"):
         try:
             anchor = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            if check_anchor(anchor):
+                continue
+            manifest, verdicts = (
+                json.loads((path.parent / "run" / name).read_text(encoding="utf-8"))
+                for name in ("manifest.json", "verdicts.json")
+            )
+            agrees = anchor == anchor_of(anchor["label"], manifest, verdicts)
+        except (OSError, ValueError, KeyError, TypeError):
             continue
-        if not check_anchor(anchor):
+        if agrees:
             found.append((anchor["machine"] == machine, anchor["ended"], path.parent.name, anchor))
-    return max(found, key=lambda one: one[:3])[3] if found else None
+    return [one[3] for one in sorted(found, key=lambda one: one[:3], reverse=True)]
 
 
 def read_anchor(path: Path) -> dict[str, Any]:
@@ -84,6 +124,47 @@ def beside_anchor(
     ]
     head = {name: anchor[name] for name in ("label", "commit", "machine", "ended", "profile")}
     return {**head, "fault": strange, "rows": rows}
+
+
+def beside_earlier(
+    anchors: Sequence[Mapping[str, Any]],
+    manifest: Mapping[str, Any],
+    gates: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Each blocking row that is worse than in any earlier release, beside the one that shows it
+    most clearly; pure.
+
+    Returns
+    -------
+    dict
+        "labels" of the anchors that are comparable at all, and "rows" as of `beside_anchor`, each
+        with the "label" of its anchor. Of several, the one whose ratio has its nearer bound
+        furthest from 1; a count has no ratio, and the best of the counts is taken.
+
+    Notes
+    -----
+    A creep shows when it is larger than the intervals of both runs: with bounds 3 % to either side,
+    from 6 % on, whatever the number of releases that it took.
+    """
+    comparable = [one for one in anchors if not _strange(one, manifest)]
+    rows = []
+    for row in (row for gate in gates for row in gate["rows"] if row["blocking"]):
+        seen = []
+        for anchor in comparable:
+            known = {one["id"]: one for one in anchor["rows"]}
+            found = _beside(row, known.get(row["id"]), "")
+            if found["verdict"] == "worse":
+                seen.append((_distance(row, found), {**found, "label": anchor["label"]}))
+        if seen:
+            rows.append(max(seen, key=lambda one: one[0])[1])
+    return {"labels": [one["label"] for one in comparable], "rows": rows}
+
+
+def _distance(row: Mapping[str, Any], found: Mapping[str, Any]) -> float:
+    """How far a row that is worse is from its anchor at least."""
+    if found["ratio"] is None:
+        return abs(float(row["estimate"]) - float(found["anchor"]))
+    return max(math.log(found["low"]), -math.log(found["high"]))
 
 
 def _strange(anchor: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:

@@ -6,7 +6,9 @@ waivers.json       the waivers as they were read
 samples/*.json.gz  raw samples
 proof.json         the newest proof that the gates can fail, if there is one
 anchor.json        the last release's values, if there are any
+anchors.json       those of earlier releases
 verdicts.json      what follows; harness/verdicts.schema.json
+pages.json         SHA-256 of each page, if there are pages (harness/pages.py)
 """
 
 from __future__ import annotations
@@ -193,7 +195,7 @@ def verdicts_of_run(run: Path) -> tuple[dict[str, Any], list[str]]:
         raise EvidenceError(str(error)) from error
     try:
         waivers = [Waiver(**one) for one in read_json(run / "waivers.json")["waivers"]]
-        overdue = [one for one in waivers if one.state == "active" and _is_over(one, manifest)]
+        overdue = [one for one in waivers if one.state != "expired" and _is_over(one, manifest)]
         sealed = dict(manifest["samples"])
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(f"manifest.json or waivers.json is damaged: {error!r}") from error

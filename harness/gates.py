@@ -308,8 +308,10 @@ def judge_gate(
     counting = deciding or [row for row in rows if row.row.blocking] or list(rows)
     verdict = worst([row.verdict for row in counting])
     reason = next((row.reason for row in counting if row.verdict is verdict), "")
-    if gate.id in expired and verdict is not Verdict.PASS:
-        verdict, reason = Verdict.FAIL, f"its waiver has expired: {expired[gate.id]}"
+    if gate.id in expired:
+        # a miss that was accepted for a time: renew it or take it out, whatever is measured today
+        more = "; without it the gate would pass" if verdict is Verdict.PASS else ""
+        verdict, reason = Verdict.FAIL, f"its waiver has expired: {expired[gate.id]}{more}"
     elif gate.id in waived and verdict is not Verdict.PASS:
         verdict, reason = Verdict.WAIVED, f"{verdict}, waived: {waived[gate.id]}"
     return GateVerdict(gate=gate, blocking=blocking, verdict=verdict, reason=reason, rows=rows)

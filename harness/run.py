@@ -39,7 +39,7 @@ from harness.measures import (
 from harness.measures.base import SIZES, Context, Plan, Sizes
 from harness.population import build_store
 from harness.prepare import prepare
-from harness.prove.proof import gates_digest
+from harness.prove.proof import Identity, gates_digest
 from harness.report.write import write_report
 from harness.subjects.reference import ReferenceSubject, effective_config
 from harness.targets import load_targets
@@ -214,12 +214,16 @@ def run_gates(options: Options, progress: Progress) -> Path:
         # what was measured while the tree changed is of neither tree: then all rows are INVALID
         code = environment.code_of(root)
         digest = gates_digest(root)
-        lay_beside(
+        proof_fault = lay_beside(
             run,
             options.reports,
             anchor=options.anchor,
-            machine=machine_id,
-            digest=digest,
+            wanted=Identity(
+                commit=code.commit,
+                content_digest=code.content_digest,
+                gates_digest=digest,
+                machine=machine_id,
+            ),
             now=time.time(),
         )
         write_json(run / "targets.json", targets.document)
@@ -250,6 +254,7 @@ def run_gates(options: Options, progress: Progress) -> Path:
             "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "ended_s": time.time(),
             "gates_digest": digest,
+            "proof_fault": proof_fault,
             "samples": seal_samples(run),
             "sealed": seal_files(run, SEALED),
         }

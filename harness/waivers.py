@@ -1,7 +1,8 @@
 """Accepted misses: who accepts what, why, for which commits, and until when.
 
 A file of TOML: [[waiver]] gate, reason, owner, expires (a date), commits ("A..B" or one commit).
-An expired waiver turns a gate that does not pass by itself to FAIL, so that nobody forgets it.
+An expired waiver is a FAIL of its gate whatever was measured (SPEC section 3), so that nobody
+forgets it: it is renewed, or taken out of the file.
 """
 
 from __future__ import annotations

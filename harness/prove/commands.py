@@ -26,7 +26,7 @@ __all__ = ["command"]
     "--only",
     multiple=True,
     metavar="FAULT",
-    help="Put in only this fault (repeatable); the proof then stays incomplete.",
+    help="Put in only this fault and its control (repeatable); the proof then stays incomplete.",
 )
 @click.option("--fresh", is_flag=True, help="Make rows again that an earlier call has made.")
 @click.option("--list", "is_listing", is_flag=True, help="List the faults, and put in none.")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import environment
+from harness.compare.decide import RULE
 from harness.compare.documents import document_of
 from harness.compare.progress import CompareProgress, State
 from harness.compare.run import CompareOptions, run_compare
 from harness.compare.sides import Suite
 from harness.errors import HarnessError, UsageError
 from harness.evidence import read_json
-from harness.prove.catalogue import Fault
+from harness.prove.clones import clone_as_it_is, commit_all
+from harness.prove.fault import Fault
+from harness.prove.proof import moment
 from harness.prove.seen import CannotRunError, Seen
 from harness.run import Progress
 
@@ -64,14 +65,14 @@ def inject(fault: Fault, folder: Path, progress: Progress) -> None:
         No git checkout, or the source has no longer the place that is to be changed.
     """
     clone = folder / "clone"
-    base = _clone(clone)
+    base = clone_as_it_is(clone)
     match fault.settings["change"]:
         case "slow":
             _change(clone / "src" / "titanstore" / "codec" / "choose.py", "def encode_frame(")
-            head = _commit(clone, "encode_frame takes 5 % longer")
+            head = commit_all(clone, "encode_frame takes 5 % longer")
         case "rename":
             _rename(clone / "suites" / "timings" / "codec.py", "time_decode_32", "time_decode_all")
-            head = _commit(clone, "A benchmark has another name")
+            head = commit_all(clone, "A benchmark has another name")
         case _:
             head = base
     made = folder / "made"
@@ -100,40 +101,6 @@ def inject(fault: Fault, folder: Path, progress: Progress) -> None:
             path.unlink()
 
 
-def _clone(clone: Path) -> str:
-    """A commit with the files of this checkout as they are, in a repository of its own."""
-    root = environment.project_root()
-    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    clone.mkdir()
-    _git(clone, "init", "--quiet")
-    for name in sorted({name for name in listed.split("\0") if name}):
-        source, target = root / name, clone / name
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
-    return _commit(clone, "As it is")
-
-
-def _commit(clone: Path, message: str) -> str:
-    _git(clone, "add", "--all", "--force")
-    name = ("-c", "user.name=harness prove", "-c", "user.email=prove@localhost")
-    _git(clone, *name, "commit", "--quiet", "--no-gpg-sign", "--no-verify", "-m", message)
-    return _git(clone, "rev-parse", "HEAD").strip()
-
-
-def _git(folder: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise CannotRunError(f"git: {error}") from error
-    if done.returncode:
-        last = (done.stderr.strip() or "it said nothing").splitlines()[-1]
-        raise CannotRunError(f"git {words[0]}: {last}")
-    return done.stdout
-
-
 def _change(path: Path, wanted: str) -> None:
     source = path.read_text(encoding="utf-8") if path.is_file() else ""
     if wanted not in source:
@@ -154,11 +121,23 @@ def look(fault: Fault, folder: Path) -> Seen:
     document, faults = document_of(compare)
     if document != read_json(compare / "compare.json"):
         faults.append("compare.json is not what its rounds give")
-    told = read_json(compare / "manifest.json")["evidence"]
-    seen = Seen(tier=str(told.get(_SERVING, {}).get("source", "")))
+    manifest = read_json(compare / "manifest.json")
+    seen = Seen(
+        tier=str(manifest["evidence"].get(_SERVING, {}).get("source", "")),
+        origin={"machine": str(manifest["machine"]["id"])},
+        started=moment(str(manifest["started"])),
+    )
+    rounds = []
     for one in document["benchmarks"]:
-        name = str(one["id"]).partition("(")[0]
-        seen.add(f"compare: {name}", str(one["verdict"]), str(one["reason"]))
+        name, first = str(one["id"]).partition("(")[0], one["first"] or {}
+        seen.add(f"compare: {name}", str(one["verdict"]), str(one["reason"]), first.get("ratio"))
+        if first:
+            rounds.append(int(first["rounds"]))
+    fewest, wanted = min(rounds, default=0), RULE.looks[0]
+    told = f"{fewest} rounds, the first look is after {wanted}"
+    seen.add("compare: rounds", "enough" if fewest >= wanted else "too few", told, fewest)
+    sides = [document[side]["content_digest"] for side in ("base", "head")]
+    seen.add("compare: sides", "the same" if sides[0] == sides[1] else "different")
     decision = document["decision"]
     seen.add("compare: decision", decision["verdict"], "; ".join(decision["reasons"]))
     seen.add("harness verify", "does not stand" if faults else "stands", "; ".join(faults[:3]))

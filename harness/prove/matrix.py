@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from harness.prove.catalogue import CATALOGUE, Cell, Fault
+from harness.prove.catalogue import CATALOGUE, by_id
+from harness.prove.fault import Cell, Fault
 from harness.prove.seen import Seen
 
-__all__ = ["AS_EXPECTED", "STATES", "exit_code_of", "not_run_row", "row_of", "verdict_of"]
+__all__ = [
+    "AS_EXPECTED",
+    "STATES",
+    "exit_code_of",
+    "is_as_the_catalogue_says",
+    "left_out",
+    "not_run_row",
+    "row_of",
+    "verdict_of",
+]
 
 AS_EXPECTED, MISSED, TRIPPED, NOT_RUN = "as expected", "missed", "tripped", "could not run"
 STATES = (MISSED, TRIPPED, NOT_RUN, AS_EXPECTED)
@@ -21,11 +32,16 @@ def row_of(fault: Fault, seen: Seen, **facts: Any) -> dict[str, Any]:
 
     A judge who said nothing at all is neither right nor quiet.
     """
-    cells = [_cell(cell, seen) for cell in fault.cells]
+    cells = [_cell(cell, seen) for cell in fault.all_cells]
     wrong = {cell["kind"] for cell in cells if not cell["right"]}
     state = MISSED if "catch" in wrong else TRIPPED if wrong else AS_EXPECTED
     head = {**_head(fault), "tier": seen.tier or fault.tier}
     return {**head, "state": state, "reason": "", "cells": cells, **facts}
+
+
+def left_out(fault: Fault, seen: Seen) -> str:
+    """What becomes of a fault's own cells on the evidence of its control."""
+    return str(row_of(replace(fault, control=""), seen)["state"])
 
 
 def _head(fault: Fault) -> dict[str, Any]:
@@ -40,20 +56,51 @@ def _head(fault: Fault) -> dict[str, Any]:
 def _cell(cell: Cell, seen: Seen) -> dict[str, Any]:
     verdict = seen.verdicts.get(cell.judge, _ABSENT)
     reason = seen.reasons.get(cell.judge, "")
-    right = verdict in cell.wanted and cell.because in reason
+    value = seen.values.get(cell.judge)
+    right = verdict in cell.wanted and cell.because in reason and _fits(value, cell.between)
     return {
         "judge": cell.judge,
         "kind": cell.kind,
-        "wanted": " or ".join(cell.wanted) + (f" ({cell.because})" if cell.because else ""),
+        "wanted": _wanted(cell),
         "seen": verdict,
         "reason": reason,
+        "value": value,
         "right": right,
     }
+
+
+def _fits(value: float | None, between: tuple[float, float] | None) -> bool:
+    if between is None:
+        return True
+    return value is not None and between[0] <= value <= between[1]
+
+
+def _wanted(cell: Cell) -> str:
+    more = [cell.because] if cell.because else []
+    if cell.between is not None:
+        more.append(f"{cell.between[0]:g} to {cell.between[1]:g}")
+    return " or ".join(cell.wanted) + (f" ({', '.join(more)})" if more else "")
 
 
 def not_run_row(fault: Fault, reason: str, **facts: Any) -> dict[str, Any]:
     """The row of a fault that could not be injected here."""
     return {**_head(fault), "state": NOT_RUN, "reason": reason, "cells": [], **facts}
+
+
+def is_as_the_catalogue_says(row: Mapping[str, Any]) -> bool:
+    """Does all that a row claims follow from what its judges said, by today's catalogue?
+
+    So that a cell called right, or a state called as expected, is not taken at its word.
+    """
+    try:
+        fault = by_id(row["fault"])
+    except KeyError:
+        return False
+    seen = Seen(tier=row["tier"])
+    for cell in row["cells"]:
+        seen.add(cell["judge"], cell["seen"], cell["reason"], cell["value"])
+    again = row_of(fault, seen)
+    return all(again[name] == row[name] for name in again)
 
 
 def verdict_of(rows: Sequence[Mapping[str, Any]]) -> str:

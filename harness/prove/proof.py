@@ -1,10 +1,8 @@
 """Is there a current proof that the gates can fail? Its file, and what makes it count.
 
-A proof belongs to the judges, not to the build they judge: it is bound to the digest of the code
-that measures and decides (harness/ without its pages, fixtures/, the lock file), so a new commit
-of the store keeps it and a changed gate ends it. It holds for 30 days, and on another machine too:
-which faults a verdict catches does not depend on the processor, and where it does (comparing), the
-calibration of each machine says so by itself (reports/decisions/0015-current-proof.md).
+A proof is evidence, and counts as evidence does (SPEC section 3): of the same commit, content and
+machine as the run that relies on it, whole, and not older than 30 days
+(reports/decisions/0015-current-proof.md).
 """
 
 from __future__ import annotations
@@ -13,33 +11,76 @@ import datetime
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-from harness.prove.catalogue import CATALOGUE
-from harness.prove.matrix import verdict_of
+from harness.prove.matrix import is_as_the_catalogue_says, verdict_of
 
 __all__ = [
     "AGE_DAYS_MAX",
+    "CLOCK_STEP_S",
     "SCHEMA_VERSION",
+    "Identity",
     "check_proof",
-    "find_proof",
     "gates_digest",
     "judge_proof",
+    "moment",
     "proofs_folder",
+    "proofs_in",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 AGE_DAYS_MAX = 30
+CLOCK_STEP_S = 60  # the wall clock may be set back a little while a proof is under way
 _SCHEMA = Path(__file__).with_name("proof.schema.json")
 _CODE = ("harness", "fixtures")
 _PAGES = Path("harness", "report")  # they read runs and judge nothing
 _MISSING = "no current proof that the gates can fail"
 _WHAT_TO_DO = "run `harness prove`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a proof belongs to, and each of its rows.
+
+    Attributes
+    ----------
+    gates_digest
+        `gates_digest` of the tree: of a checkout without git it has what `content_digest` lacks.
+    machine
+        Id of the machine.
+    """
+
+    commit: str
+    content_digest: str
+    gates_digest: str
+    machine: str
+
+    @classmethod
+    def of_run(cls, manifest: Mapping[str, Any]) -> Identity:
+        """That of a run of the gates, by its manifest."""
+        return cls(
+            commit=str(manifest["commit"]),
+            content_digest=str(manifest["content_digest"]),
+            gates_digest=str(manifest.get("gates_digest", "")),
+            machine=str(manifest["machine"]["id"]),
+        )
+
+    @property
+    def name(self) -> str:
+        """Of the folder that a proof of this identity is kept in."""
+        text = "\n".join(f"{name}={value}" for name, value in sorted(asdict(self).items()))
+        return f"{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}-{self.machine}"
+
+    def difference(self, seen: Mapping[str, Any]) -> str:
+        """What of `seen` is another's, in words; "" if nothing is."""
+        other = [one.name for one in fields(self) if seen.get(one.name) != getattr(self, one.name)]
+        return other[0].replace("_", " ") if other else ""
 
 
 def gates_digest(root: Path) -> str:
@@ -60,7 +101,7 @@ def gates_digest(root: Path) -> str:
 
 
 def proofs_folder(reports: Path) -> Path:
-    """Where proofs are kept, one folder a digest of the gates and machine."""
+    """Where proofs are kept, one folder an identity."""
     return reports / "proofs"
 
 
@@ -75,66 +116,69 @@ def check_proof(proof: Any) -> str:
     return "" if error is None else f"{error.json_path}: {error.message[:200]}"
 
 
-def judge_proof(proof: Mapping[str, Any] | None, *, digest: str, now: float) -> str:
+def judge_proof(
+    proof: Mapping[str, Any] | None, *, wanted: Identity, now: float, fault: str = ""
+) -> str:
     """Why a proof does not count at this moment; "" if it does. Pure.
 
     Parameters
     ----------
     proof
         Content of proof.json, None if there is none.
-    digest
-        `gates_digest` of the code that judged the run.
+    wanted
+        What the run that relies on it belongs to.
     now
         Seconds since the epoch, when the run ended.
+    fault
+        What was wrong with the evidence below the proof when the run looked at it.
     """
     if proof is None:
         return f"{_MISSING}: {_WHAT_TO_DO}"
-    fault = check_proof(proof)
-    if fault:
-        return f"{_MISSING}: proof.json breaks its schema: {fault}"
-    if proof["gates_digest"] != digest:
-        return f"{_MISSING}: the newest is of other code that judges; {_WHAT_TO_DO}"
+    breach = check_proof(proof)
+    if breach:
+        return f"{_MISSING}: proof.json breaks its schema: {breach}"
+    found = _not_current(proof, wanted, now) or fault
+    return f"{_MISSING}: {found}; {_WHAT_TO_DO}" if found else ""
+
+
+def _not_current(proof: Mapping[str, Any], wanted: Identity, now: float) -> str:
+    for seen in (proof["identity"], *(row["identity"] for row in proof["rows"])):
+        other = wanted.difference(seen)
+        if other:
+            return f"the newest is of another {other}, or a row of it is"
     verdict = verdict_of(proof["rows"])
     if verdict != "PROVED":
-        return f"{_MISSING}: the newest says {verdict}; {_WHAT_TO_DO}"
-    if _cells_of(proof["rows"]) != _cells_wanted():
-        return f"{_MISSING}: the newest wants other verdicts than the catalogue; {_WHAT_TO_DO}"
-    ages = [(now - _moment(row["started"])) / 86_400 for row in proof["rows"]]
-    strange = next((age for age in ages if not -1 <= age <= AGE_DAYS_MAX), None)
+        return f"the newest says {verdict}"
+    strange = next((row for row in proof["rows"] if not is_as_the_catalogue_says(row)), None)
     if strange is not None:
-        return (
-            f"{_MISSING}: the newest has a row {strange:.0f} days old, "
-            f"at most {AGE_DAYS_MAX} count; {_WHAT_TO_DO}"
-        )
+        return f"what the newest says of {strange['fault']} is not what its judges said"
+    ages = [now - moment(row["started"]) for row in proof["rows"]]
+    old = next((age for age in ages if not age <= AGE_DAYS_MAX * 86_400), None)
+    if old is not None:
+        return f"the newest has a row {old / 86_400:.0f} days old, at most {AGE_DAYS_MAX} count"
+    ended = moment(proof["ended"])
+    if not min(*ages, now - ended) >= -CLOCK_STEP_S:
+        return "the newest was made after this run, so the clock was set back"
+    if any(not moment(row["started"]) <= ended + CLOCK_STEP_S for row in proof["rows"]):
+        return "the newest has a row that began after its end"
     return ""
 
 
-def _cells_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, str, bool]]]:
-    return {
-        row["fault"]: [(cell["judge"], cell["kind"], cell["right"]) for cell in row["cells"]]
-        for row in rows
-    }
-
-
-def _cells_wanted() -> dict[str, list[tuple[str, str, bool]]]:
-    return {
-        fault.id: [(cell.judge, cell.kind, True) for cell in fault.cells] for fault in CATALOGUE
-    }
-
-
-def _moment(text: str) -> float:
+def moment(text: str) -> float:
     """Seconds since the epoch; NaN, which is of no age that counts, for a day that there is not."""
     try:
-        moment = datetime.datetime.fromisoformat(text)
+        found = datetime.datetime.fromisoformat(text)
     except ValueError:
         return math.nan
-    return moment.timestamp() if moment.tzinfo else math.nan
+    return found.timestamp() if found.tzinfo else math.nan
 
 
-def find_proof(reports: Path, *, digest: str, now: float) -> dict[str, Any] | None:
-    """The newest proof that counts, else the newest of all, None if there is none.
+def proofs_in(
+    reports: Path, *, wanted: Identity, now: float
+) -> list[tuple[Path, dict[str, Any], str]]:
+    """Folder, content and `judge_proof` of every proof: those that count first, newest first.
 
-    What cannot be read is no proof.
+    What cannot be read is no proof. Whether the evidence agrees has not been looked at.
     """
     found = []
     for path in proofs_folder(reports).glob("*/proof.json"):
@@ -143,6 +187,7 @@ def find_proof(reports: Path, *, digest: str, now: float) -> dict[str, Any] | No
         except (OSError, ValueError):
             continue
         if isinstance(content, dict) and not check_proof(content):
-            counts = not judge_proof(content, digest=digest, now=now)
-            found.append((counts, str(content["ended"]), path.name, content))
-    return max(found, key=lambda one: one[:3])[3] if found else None
+            found.append((path.parent, content, judge_proof(content, wanted=wanted, now=now)))
+    return sorted(
+        found, key=lambda one: (not one[2], str(one[1]["ended"]), one[0].name), reverse=True
+    )

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from harness import environment
 from harness.errors import HarnessError, UsageError
 from harness.evidence import read_json, seal_samples, verdicts_of_run, write_json
 from harness.measures.base import Sizes
+from harness.pages import PAGES
 from harness.prove import injections
-from harness.prove.catalogue import Fault
+from harness.prove.clones import clone_as_it_is
+from harness.prove.fault import CATCH, Fault
+from harness.prove.proof import moment
 from harness.prove.seen import CannotRunError, Seen
 from harness.run import Options, Progress, run_gates
 from harness.verify import verify_run
@@ -52,6 +55,8 @@ options = Options(profile="ci", reports=Path(sys.argv[1]), command=["harness", "
                   only=("quality.bits",), sizes=Sizes(files=1, hostile_vectors=200))
 print(run_gates(options, Progress()))
 """
+# Of a small run: fewer samples than a verdict about time needs, which is no fault of the store
+_TOO_FEW = "samples in a process, at least"
 
 
 def inject(fault: Fault, folder: Path, progress: Progress) -> None:
@@ -81,9 +86,6 @@ def inject(fault: Fault, folder: Path, progress: Progress) -> None:
     with _environment(_variables(settings)):
         run = run_gates(options, progress)
     _tidy(folder, run)
-    before = environment.code_of(environment.project_root()).content_digest
-    if read_json(folder / "run" / "manifest.json")["content_digest"] != before:
-        raise CannotRunError("the tree was changed during the run; let it rest and start again")
     match settings.get("tamper"):
         case "deleted":
             (folder / "run" / "samples" / _EMULATED).unlink()
@@ -162,19 +164,18 @@ def _tidy(folder: Path, run: Path) -> None:
     """Keep the evidence of the run under one name; its pages can be made again."""
     (folder / "latest").unlink(missing_ok=True)
     run.rename(folder / "run")
-    for name in ("report.html", "report.pdf", "junit.xml", "summary.md"):
+    for name in ("report.html", "report.pdf", "junit.xml", "summary.md", PAGES):
         (folder / "run" / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "run" / "figures", ignore_errors=True)
 
 
 def _put_foreign_evidence(folder: Path) -> None:
-    """Samples measured at another commit in the place of this run's, and the seal renewed."""
-    root = environment.project_root()
+    """Samples measured at another commit in the place of this run's, and the seal renewed.
+
+    The clone has the very same files, so that its commit is all that tells them.
+    """
     clone, reports = folder / "clone", folder / "reports"
-    _call(["git", "clone", "--quiet", "--shared", str(root), str(clone)], folder)
-    name = ["-c", "user.name=harness prove", "-c", "user.email=prove@localhost"]
-    plain = ["--quiet", "--no-verify", "--no-gpg-sign", "--allow-empty"]
-    _call(["git", *name, "commit", *plain, "-m", "Another commit"], clone)
+    clone_as_it_is(clone)
     path = os.pathsep.join([str(clone), str(clone / "src")])
     variables = {**os.environ, "PYTHONPATH": path}
     said = _call([sys.executable, "-c", _IN_CLONE, str(reports)], clone, variables)
@@ -188,7 +189,7 @@ def _put_foreign_evidence(folder: Path) -> None:
     shutil.rmtree(reports)
 
 
-def _call(words: list[str], folder: Path, variables: Mapping[str, str] | None = None) -> str:
+def _call(words: list[str], folder: Path, variables: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(
             words, cwd=folder, env=variables, capture_output=True, text=True, check=False
@@ -203,8 +204,8 @@ def _call(words: list[str], folder: Path, variables: Mapping[str, str] | None = 
 
 def look(fault: Fault, folder: Path) -> Seen:
     """What the judges say about the evidence in `folder`; raises EvidenceError if it is no run."""
-    if not fault.settings.get("empty_body"):
-        return _seen_in_run(folder / "run")
+    if not (folder / _OUTCOME).is_file():
+        return _seen_in_run(fault, folder / "run")
     outcome = read_json(folder / _OUTCOME)
     seen = Seen()
     left = ", ".join(outcome["left"])
@@ -213,20 +214,50 @@ def look(fault: Fault, folder: Path) -> Seen:
     return seen
 
 
-def _seen_in_run(run: Path) -> Seen:
+def _seen_in_run(fault: Fault, run: Path) -> Seen:
     """All rows and gates of a gate run, its decision, and `harness verify`."""
-    seen = Seen()
     verdicts, _ = verdicts_of_run(run)
+    manifest = read_json(run / "manifest.json")
+    seen = Seen(
+        origin={name: str(manifest[name]) for name in ("commit", "content_digest")}
+        | {"machine": str(manifest["machine"]["id"])},
+        started=moment(manifest["started"]),
+    )
+    named = {cell.judge for cell in fault.cells}
+    tiers = set()
     for gate in verdicts["gates"]:
-        _add(seen, gate)
+        seen.add(gate["id"], gate["verdict"], gate["reason"])
         for row in gate["rows"]:
-            _add(seen, row)
+            seen.add(row["id"], row["verdict"], row["reason"], row["estimate"])
+            if row["id"] in named and row["evidence"]:
+                tiers.add(row["evidence"])
+    seen.tier = ", ".join(sorted(tiers))
+    loud = _others(fault, verdicts["gates"])
+    seen.add("all other rows", "not quiet" if loud else "quiet", "; ".join(loud))
     decision = verdicts["decision"]
     seen.add("decision", decision["verdict"], "; ".join(decision["reasons"]))
+    seen.add("exit", f"{decision['exit_code']}, a verdict", decision["label"])
     faults = verify_run(run)
     seen.add("harness verify", "does not stand" if faults else "stands", "; ".join(faults[:3]))
     return seen
 
 
-def _add(seen: Seen, judged: Mapping[str, str]) -> None:
-    seen.add(judged["id"], judged["verdict"], judged["reason"])
+def _others(fault: Fault, gates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows that decide, were measured, have nothing to do with the fault, and did not keep quiet.
+
+    A gate that must catch the fault, itself or by a row, has to do with it, and so has every row
+    that a cell names.
+    """
+    named = {cell.judge: cell.kind for cell in fault.cells}
+    found = []
+    for gate in gates:
+        judges = [gate["id"], *(row["id"] for row in gate["rows"] if row["blocking"])]
+        if any(named.get(judge) == CATCH for judge in judges):
+            continue
+        for row in gate["rows"]:
+            is_small = row["verdict"] == "INVALID" and _TOO_FEW in row["reason"]
+            if not row["blocking"] or row["id"] in named or is_small:
+                continue
+            if row["verdict"] not in ("PASS", "NOT RUN"):
+                found.append(f"{row['id']}: {row['verdict']} {row['reason']}".rstrip())
+    return found

@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 
 from fixtures.vectors import GENERATORS
+from harness.evidence import write_json
 from harness.probes.memory import give_back_free_memory, page_types
 from harness.soak.decide import SAMPLE_S
 from harness.soak.evidence import Observation, SegmentWriter
@@ -57,6 +58,19 @@ class Leak:
         pages = int(time_s * self._mapped_rate) // mmap.PAGESIZE * mmap.PAGESIZE
         if pages > self._mapped:
             self._grow(pages)
+
+    def kept(self) -> dict[str, int]:
+        """Bytes that this process holds at this moment, counted by what it holds."""
+        return {
+            "buffers": sum(map(len, self._pieces)),
+            "mapped pages": len(self._map) - mmap.PAGESIZE,
+        }
+
+    def close(self) -> None:
+        """Give back all of it; idempotent. A leak would not, so a worker does not call it."""
+        self._pieces.clear()
+        self._map.close()
+        self._file.close()
 
     def _grow(self, length: int) -> None:
         """Map more of the file and read it: clean pages of the kernel's, in one mapping."""
@@ -148,6 +162,7 @@ def run(job: Mapping[str, Any]) -> None:
                     resources=_resources(process, life.subject) if is_due else {},
                 )
             )
+    write_json(folder / "kept.json", leak.kept())
     life.subject.close()
 
 

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from harness import environment
 from harness.errors import EvidenceError
 from harness.evidence import read_json, write_json
 from harness.gates import Setting, judge_gate
-from harness.prove.catalogue import Fault
+from harness.prove.fault import Fault
 from harness.prove.seen import CannotRunError, Seen
 from harness.run import Progress
 from harness.soak.decide import as_measurement, judge_growth
@@ -43,7 +44,7 @@ def inject(fault: Fault, folder: Path, _: Progress) -> None:
     code = environment.code_of(environment.project_root())
     machine = environment.machine_id(environment.machine())
     settings, config_digest = effective_settings({}, **_QUIETER)
-    facts = {
+    facts: dict[str, Any] = {
         "commit": code.commit,
         "content_digest": code.content_digest,
         "config_digest": config_digest,
@@ -66,6 +67,7 @@ def inject(fault: Fault, folder: Path, _: Progress) -> None:
     }
     _live(json.dumps(job).encode())
     (work / "soak").rename(folder / "soak")
+    facts["kept"] = read_json(work / "kept.json")
     shutil.rmtree(work, ignore_errors=True)
     write_json(folder / "soak.json", {**facts, "ended": time.time()})
 
@@ -94,10 +96,13 @@ def _live(job: bytes) -> None:
 
 
 def look(fault: Fault, folder: Path) -> Seen:
-    """Growth of each resource, and the gate `soak.day`; raises EvidenceError."""
+    """Growth of each resource, the gate `soak.day`, and what the worker held at its end.
+
+    Raises EvidenceError.
+    """
     soak = read_soak(folder / "soak")
     facts = read_json(folder / "soak.json")
-    seen = Seen()
+    seen = Seen(tier=soak.headers[0].tier if soak.headers else "")
     for name, growth in judge_growth(soak).items():
         slope = growth.slope
         shown = (
@@ -106,8 +111,13 @@ def look(fault: Fault, folder: Path) -> Seen:
             if slope
             else growth.reason
         )
-        seen.add(f"soak: {name}", str(growth.verdict), shown)
+        estimate = slope.estimate if slope else None
+        seen.add(f"soak: {name}", str(growth.verdict), shown, estimate)
     try:
+        seen.started = float(facts["started"])
+        seen.origin = {name: str(facts[name]) for name in ("commit", "content_digest", "machine")}
+        for name, kept in facts["kept"].items():
+            seen.add(f"kept by the worker: {name}", "some" if kept else "none", "", kept)
         measurement = as_measurement(
             soak,
             commit=facts["commit"],

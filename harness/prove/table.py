@@ -34,7 +34,7 @@ def render_matrix(rows: Sequence[Mapping[str, Any]], verdict: str, width: int) -
             must = "catch it" if cell["kind"] == "catch" else "be quiet"
             style = "" if cell["right"] else "bold red"
             table.add_row(
-                Text(f"    {cell['judge']}"), must, cell["wanted"], Text(cell["seen"], style=style)
+                Text(f"    {cell['judge']}"), must, cell["wanted"], Text(_seen(cell), style=style)
             )
     wrong = [
         Text(f"{row['fault']}: {line}", style="bold red")
@@ -47,11 +47,15 @@ def render_matrix(rows: Sequence[Mapping[str, Any]], verdict: str, width: int) -
     return Group(table, *wrong, end)
 
 
+def _seen(cell: Mapping[str, Any]) -> str:
+    return str(cell["seen"]) if cell["value"] is None else f"{cell['seen']}, {cell['value']:.5g}"
+
+
 def _lines(row: Mapping[str, Any]) -> list[str]:
     if row["reason"]:
         return [row["reason"]]
     return [
-        f"{cell['judge']} says {cell['seen']}, wanted {cell['wanted']}. {cell['reason']}".strip()
+        f"{cell['judge']} says {_seen(cell)}, wanted {cell['wanted']}. {cell['reason']}".strip()
         for cell in row["cells"]
         if not cell["right"]
     ]

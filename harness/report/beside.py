@@ -25,6 +25,7 @@ class ProofRow:
     tier: str
     state: str
     seconds: float
+    reason: str
     catching: tuple[str, ...]
     quiet: tuple[str, ...]
 
@@ -37,6 +38,16 @@ class ProofRow:
     def tone(self) -> str:
         """A class of style.css."""
         return _TONES.get(self.state, "hold")
+
+    @property
+    def line(self) -> str:
+        """The whole row in words, for pages without a table."""
+        state = f"{self.state}: {self.reason}" if self.reason else self.state
+        catching = "; ".join(self.catching) or "nobody"
+        return (
+            f"{self.sign} {self.title} ({self.fault}, {self.tier} evidence): {state}. "
+            f"Must catch it: {catching}. Must keep quiet: {'; '.join(self.quiet) or 'nobody'}."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +89,7 @@ class AnchorRow:
     ratio: str
     verdict: str
     reason: str
+    label: str
 
     @property
     def sign(self) -> str:
@@ -96,16 +108,35 @@ class AnchorShown:
     profile: str
     fault: str
     rows: tuple[AnchorRow, ...]
+    earlier: tuple[str, ...]
+    crept: tuple[AnchorRow, ...]
 
     @property
     def sentence(self) -> str:
-        """Which anchor, and how many rows are worse."""
+        """Which anchor, how many rows are worse, and how many than in an earlier release."""
         head = f"{self.label}, commit {self.commit[:10]}, {self.profile} profile, {self.ended}"
         if self.fault:
-            return f"{head}: not comparable, {self.fault}."
-        worse = [row.id for row in self.rows if row.verdict == "worse"]
-        tail = f"worse: {', '.join(worse)}" if worse else "no row is worse"
-        return f"{head}: {tail}."
+            return f"{head}: not comparable, {self.fault}. {self.creep}".rstrip()
+        return f"{head}: {self._worse()}. {self.creep}".rstrip()
+
+    def _worse(self) -> str:
+        """In how many rows that are comparable at all; none of them is no good news."""
+        compared = [row for row in self.rows if row.verdict != "not comparable"]
+        worse = [row.id for row in compared if row.verdict == "worse"]
+        if worse:
+            return f"worse: {', '.join(worse)}"
+        of = f"{len(compared)} of {len(self.rows)} rows are comparable"
+        return f"no row is worse ({of})" if compared else f"nothing can be said ({of})"
+
+    @property
+    def creep(self) -> str:
+        """What became worse since earlier releases; "" where none is comparable."""
+        if not self.earlier:
+            return ""
+        if not self.crept:
+            return f"No row is worse than in earlier releases ({', '.join(self.earlier)})."
+        rows = ", ".join(f"{row.id} since {row.label}" for row in self.crept)
+        return f"Worse than in an earlier release: {rows}."
 
 
 def proof_shown(raw: Mapping[str, Any] | None) -> ProofShown | None:
@@ -131,15 +162,19 @@ def _proof_row(raw: Mapping[str, Any]) -> ProofRow:
         tier=str(raw["tier"]),
         state=str(raw["state"]),
         seconds=float(raw["seconds"]),
+        reason=str(raw["reason"]),
         catching=tuple(_cell(cell) for cell in cells if cell["kind"] == "catch"),
         quiet=tuple(_cell(cell) for cell in cells if cell["kind"] == "quiet"),
     )
 
 
 def _cell(cell: Mapping[str, Any]) -> str:
-    """ "quality.bits: FAIL", and what was wanted where it is not that."""
-    wanted = "" if cell["right"] else f", wanted {cell['wanted']}"
-    return f"{cell['judge']}: {cell['seen']}{wanted}"
+    """ "quality.bits: wanted FAIL, seen FAIL, 3", and the reason where that is not right."""
+    value = cell.get("value")
+    seen = cell["seen"] if value is None else f"{cell['seen']}, {value:.5g}"
+    reason = f" ({cell['reason']})" if cell["reason"] and not cell["right"] else ""
+    wrong = "" if cell["right"] else "✗ "
+    return f"{wrong}{cell['judge']}: wanted {cell['wanted']}, seen {seen}{reason}"
 
 
 def anchor_shown(
@@ -153,6 +188,10 @@ def anchor_shown(
         **{name: str(raw[name]) for name in ("label", "commit", "machine", "ended", "profile")},
         fault=str(raw["fault"]),
         rows=tuple(_anchor_row(one, known[one["id"]]) for one in raw["rows"]),
+        earlier=tuple(map(str, raw.get("earlier", {}).get("labels", ()))),
+        crept=tuple(
+            _anchor_row(one, known[one["id"]]) for one in raw.get("earlier", {}).get("rows", ())
+        ),
     )
 
 
@@ -166,4 +205,5 @@ def _anchor_row(raw: Mapping[str, Any], row: Mapping[str, Any]) -> AnchorRow:
         ratio="" if ratio is None else f"{ratio:.3f} ({raw['low']:.3f} to {raw['high']:.3f})",
         verdict=str(raw["verdict"]),
         reason=str(raw["reason"]),
+        label=str(raw.get("label", "")),
     )

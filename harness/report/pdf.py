@@ -86,6 +86,7 @@ def render_pdf(report: Report, figures: Sequence[Figure]) -> bytes:
     if report.proof is not None:
         _heading(paper, "Can these gates fail?")
         _paragraph(paper, report.proof.sentence)
+        _bullets(paper, [row.line for row in report.proof.rows])
     if report.anchor is not None:
         _heading(paper, "Beside the last release")
         _paragraph(paper, report.anchor.sentence)

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from harness.pages import seal_pages
 from harness.report.figures import build_figures
 from harness.report.junit import render_junit
 from harness.report.model import read_report
@@ -18,6 +19,8 @@ __all__ = ["write_report"]
 
 def write_report(run_dir: Path) -> list[Path]:
     """Write report.html, report.pdf, figures/*.png, junit.xml and summary.md into a run.
+
+    pages.json beside them vouches for them.
 
     Parameters
     ----------
@@ -53,7 +56,9 @@ def write_report(run_dir: Path) -> list[Path]:
     for figure in figures:
         if figure.missing:
             (run_dir / "figures" / f"{figure.name}.png").unlink(missing_ok=True)
-    return [_replace(run_dir / name, content) for name, content in contents.items()]
+    written = [_replace(run_dir / name, content) for name, content in contents.items()]
+    seal_pages(run_dir, contents)
+    return written
 
 
 def _replace(path: Path, content: bytes) -> Path:

@@ -90,6 +90,36 @@ def test_a_pull_request_that_changes_only_packages_or_benchmarks_is_compared() -
         assert paths == {"src", "suites/timings", "pyproject.toml", "requirements.lock"}
 
 
+def test_a_gate_that_needs_a_proof_comes_after_one_in_the_same_job() -> None:
+    """Another job has another machine and an empty folder reports: its verdict would be HOLD."""
+    seen = set()
+    for path in WORKFLOWS:
+        for job in _document(path)["jobs"].values():
+            told = [str(step.get("with", {}).get("command", "")) for step in job["steps"]]
+            for place, command in enumerate(told):
+                words = command.split()
+                if words[:1] == ["gate"] and words[words.index("--profile") + 1] != "ci":
+                    seen.add(words[words.index("--profile") + 1])
+                    assert any(one.split()[0] == "prove" for one in told[:place] if one), path.name
+                    # the night's figures are wanted even if a fault was missed
+                    assert job["steps"][place]["if"] == "${{ !cancelled() }}"
+    assert seen == {"nightly", "release"}
+
+
+def test_only_a_release_that_passed_becomes_an_anchor_and_the_night_sees_it() -> None:
+    steps = list(_steps(WORKFLOWS[0].with_name("release.yml")))
+    commands = [str(step.get("with", {}).get("command", "")).split()[:1] for step in steps]
+    assert commands[-2:] == [["gate"], ["anchor"]]
+    assert "if" not in steps[-1]  # so not after a gate that did not end with 0
+    for name in ("nightly.yml", "release.yml"):
+        kept = [
+            step["with"]["path"]
+            for step in _steps(WORKFLOWS[0].with_name(name))
+            if _uses(step).startswith("actions/cache")
+        ]
+        assert "reports/anchors" in kept, name
+
+
 def test_the_snippet_for_other_repositories_runs() -> None:
     page = (ROOT / "docs" / "how-to" / "continuous-integration.md").read_text()
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

@@ -5,6 +5,7 @@ Each run is small but whole: it embeds, stores, measures in fresh processes, jud
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -20,14 +21,17 @@ from fixtures.titan.recorded import usual_folder
 from harness import cli, environment
 from harness import run as run_module
 from harness.environment import Code
+from harness.errors import EvidenceError
 from harness.evidence import read_json, seal_samples, verdicts_of_run, write_json
 from harness.measures import quality
 from harness.measures.base import Sizes
+from harness.pages import page_faults
 from harness.report.model import read_report
+from harness.report.write import write_report
 from harness.run import Options, Progress, run_gates
 from harness.verify import verify_run
 
-pytestmark = pytest.mark.xdist_group("proofs")
+pytestmark = [pytest.mark.xdist_group("proofs"), pytest.mark.usefixtures("resting_tree")]
 
 TINY = Sizes(files=1, hostile_vectors=200)
 BITS = "quality.bits"
@@ -45,11 +49,7 @@ class Stages(Progress):
 
 
 def small_run(reports: Path, **changed: Any) -> Path:
-    """Measure quality.bits.
-
-    The harness holds a run for INVALID if the tree changed meanwhile, as a developer's may: then
-    it is made again.
-    """
+    """Measure quality.bits, in a tree that nobody edits meanwhile."""
     options = Options(
         **{
             "profile": "ci",
@@ -60,18 +60,13 @@ def small_run(reports: Path, **changed: Any) -> Path:
             **changed,
         }
     )
-    for _ in range(3):
-        run = run_gates(options, Stages())
-        digest = read_json(run / "manifest.json")["content_digest"]
-        path = next((run / "samples").glob("quality.bits-hostile*"))
-        if json.loads(gzip.decompress(path.read_bytes()))["content_digest"] == digest:
-            return run
-    raise AssertionError("the tree changed during each of three runs")
+    return run_gates(options, Stages())
 
 
-@pytest.fixture(scope="session")
-def kept_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def kept_run(resting_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which nothing was broken."""
+    assert resting_tree == environment.project_root()
     return small_run(tmp_path_factory.mktemp("reports"), recorded=usual_folder())
 
 
@@ -169,8 +164,6 @@ def test_one_flipped_bit_is_no_go(
     verdicts = read_json(run / "verdicts.json")
     rows = {row["id"]: row for row in gate_of(verdicts, BITS)["rows"]}
     broken = rows["quality.bits.emulated"]
-    if broken["verdict"] == "INVALID" and "content digest" in broken["reason"]:
-        pytest.skip("somebody changed the tree during the run, so that all of it is INVALID")
     assert gate_of(verdicts, BITS)["verdict"] == "FAIL"
     assert broken["verdict"] == "FAIL"
     assert broken["estimate"] >= 1
@@ -316,9 +309,10 @@ commits = "{commit}"
 """
 
 
-@pytest.fixture(scope="session")
-def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def odd_run(resting_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Workers trace their allocations; one waiver is in force, one has run out."""
+    assert resting_tree == environment.project_root()
     folder = tmp_path_factory.mktemp("odd")
     commit = environment.code_of(environment.project_root()).commit
     (folder / "waivers.toml").write_text(WAIVERS.format(commit=commit))
@@ -363,6 +357,77 @@ def test_a_waiver_revived_afterwards_is_reported(odd_run: Path, tmp_path: Path) 
     path.write_text(path.read_text().replace('"expired"', '"active"'), encoding="utf-8")
     assert any("had run out" in fault for fault in verify_run(run))
     assert gate_of(verdicts_of_run(run)[0], "query.latency")["verdict"] == "FAIL"
+
+
+# ---------------------------------------------------------------- pages touched afterwards
+
+
+def _edit_page(run: Path) -> None:
+    page = run / "report.html"
+    page.write_text(page.read_text(encoding="utf-8").replace("HOLD", "GO"), encoding="utf-8")
+
+
+EDITED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "the page": (_edit_page, "report.html is not the page"),
+    "the summary": (
+        lambda run: (run / "summary.md").write_text("# GO\n", encoding="utf-8"),
+        "summary.md is not the page",
+    ),
+    "the tests' view": (
+        lambda run: (run / "junit.xml").write_text("<testsuites/>", encoding="utf-8"),
+        "junit.xml is not the page",
+    ),
+    "the pages' seal": (lambda run: (run / "pages.json").unlink(), "is there without pages.json"),
+    "a figure added": (
+        lambda run: (run / "figures" / "good-news.png").write_bytes(b"png"),
+        "good-news.png is not the page",
+    ),
+    "the seal of a file": (
+        lambda run: write_json(
+            run / "manifest.json", {**read_json(run / "manifest.json"), "sealed": {}}
+        ),
+        "waivers.json is not in the manifest",
+    ),
+    "a fact that is only shown": (
+        lambda run: write_json(
+            run / "manifest.json", {**read_json(run / "manifest.json"), "packages": {}}
+        ),
+        "made of another verdicts.json or manifest.json",
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", EDITED)
+def test_an_edited_page_is_reported(run: Path, harm: str) -> None:
+    assert not page_faults(run)
+    change, word = EDITED[harm]
+    change(run)
+    faults = verify_run(run)
+    assert any(word in fault for fault in faults), faults
+
+
+def test_pages_made_again_stand_again(run: Path) -> None:
+    _edit_page(run)
+    assert page_faults(run)
+    write_report(run)
+    assert not page_faults(run)
+
+
+def test_every_file_of_a_run_is_vouched_for(run: Path) -> None:
+    """Change one byte of each, one after the other."""
+    assert verify_run(run) == []
+    tried = 0
+    for path in sorted(path for path in run.rglob("*") if path.is_file()):
+        whole = path.read_bytes()
+        place = len(whole) // 2
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        # what cannot even be read ends `harness verify` with 1 as well
+        with contextlib.suppress(EvidenceError):
+            assert verify_run(run), f"{path.name}, byte {place}"
+        path.write_bytes(whole)
+        tried += 1
+    assert tried > 10
+    assert verify_run(run) == []
 
 
 # ---------------------------------------------------------------- the tree moves under the run

@@ -6,8 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.beside import SEALED
 from harness.environment import instruments
-from harness.evidence import seal_samples, verdicts_of_run, write_json, write_verdicts
+from harness.evidence import (
+    seal_files,
+    seal_samples,
+    verdicts_of_run,
+    write_json,
+    write_verdicts,
+)
 from harness.gates import Setting
 from harness.measurement import Measurement, Process, write_measurement
 from harness.targets import Gate, Row, Targets, load_targets, parse_targets
@@ -140,6 +147,7 @@ def manifest_of(run: Path, **more: Any) -> dict[str, Any]:
         "ended": "2027-01-15T08:00:00+00:00",
         "ended_s": ENDED_S,
         "samples": seal_samples(run),
+        "sealed": seal_files(run, SEALED),
         **more,
     }
 
@@ -155,9 +163,9 @@ def write_run(
     run.mkdir(parents=True, exist_ok=True)
     for one in clean_bits() if measurements is None else measurements:
         write_measurement(run, one)
-    write_json(run / "manifest.json", manifest_of(run, **manifest))
     write_json(run / "targets.json", load_targets().document)
     write_json(run / "waivers.json", {"waivers": [dict(one) for one in waivers]})
+    write_json(run / "manifest.json", manifest_of(run, **manifest))
     judge_again(run)
     return run
 

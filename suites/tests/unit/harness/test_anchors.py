@@ -13,10 +13,18 @@ from click.testing import CliRunner
 
 from harness import cli
 from harness.anchor_files import make_anchor, verify_anchor
-from harness.anchors import beside_anchor, check_anchor, find_anchor, read_anchor
+from harness.anchors import (
+    beside_anchor,
+    beside_earlier,
+    check_anchor,
+    find_anchors,
+    read_anchor,
+)
+from harness.beside import SEALED, lay_beside
 from harness.errors import EvidenceError, UsageError
 from harness.evidence import read_json, verdicts_of_run, write_json
-from suites.tests.unit.harness.small_run import SETTING, judge_again, write_run
+from harness.prove.proof import Identity
+from suites.tests.unit.harness.small_run import ENDED_S, SETTING, judge_again, write_run
 
 MANIFEST = {"machine": {"id": SETTING.machine}, "config_digest": SETTING.config_digest}
 
@@ -156,7 +164,7 @@ def test_an_anchor_keeps_the_evidence_and_stands(run: Path, tmp_path: Path) -> N
     assert verify_anchor(folder) == []
     assert {path.name for path in (folder / "run").iterdir()} >= {"manifest.json", "samples"}
     anchor = read_anchor(folder)
-    assert anchor == find_anchor(tmp_path, SETTING.machine)
+    assert [anchor] == find_anchors(tmp_path, SETTING.machine)
     assert {one["id"] for one in anchor["rows"]} == {
         f"quality.bits.{kind}" for kind in ("recorded", "emulated", "hostile")
     }
@@ -202,20 +210,145 @@ def test_an_edited_sample_of_an_anchor_is_reported(run: Path, tmp_path: Path) ->
     assert any("missing" in fault for fault in verify_anchor(folder))
 
 
+def kept(reports: Path, label: str, machine: str, day: int, **row_: Any) -> Path:
+    """An anchor and the parts of its run that it is made of."""
+    folder = reports / "anchors" / f"{label}-{machine}"
+    (folder / "run").mkdir(parents=True)
+    ended = f"2027-01-{day:02d}T00:00:00+00:00"
+    anchor = anchored(row(**row_), label=label, machine=machine, ended=ended)
+    manifest = {name: anchor[name] for name in ("profile", "commit", "content_digest", "ended")}
+    manifest |= {"config_digest": anchor["config_digest"], "machine": {"id": machine}}
+    write_json(folder / "anchor.json", anchor)
+    write_json(folder / "run" / "manifest.json", {**manifest, "id": anchor["run"]})
+    write_json(folder / "run" / "verdicts.json", {"gates": [{"rows": [row(**row_)]}]})
+    return folder
+
+
 def test_the_anchor_of_this_machine_comes_first(tmp_path: Path) -> None:
     for name, machine, day in (("old", "f" * 8, 1), ("new", "f" * 8, 2), ("other", "0" * 8, 3)):
-        folder = tmp_path / "anchors" / name
-        folder.mkdir(parents=True)
-        moment = f"2027-01-0{day}T00:00:00+00:00"
-        write_json(
-            folder / "anchor.json", anchored(row(), label=name, machine=machine, ended=moment)
-        )
+        kept(tmp_path, name, machine, day)
     broken = tmp_path / "anchors" / "broken"
     broken.mkdir()
     (broken / "anchor.json").write_text("{")
-    found = [find_anchor(tmp_path, machine) for machine in ("f" * 8, "0" * 8, "1" * 8)]
-    assert [one and one["label"] for one in found] == ["new", "other", "other"]
-    assert find_anchor(tmp_path / "nothing", "f" * 8) is None
+    found = {
+        machine: [one["label"] for one in find_anchors(tmp_path, machine)]
+        for machine in ("f" * 8, "0" * 8, "1" * 8)
+    }
+    assert found == {
+        "f" * 8: ["new", "old", "other"],
+        "0" * 8: ["other", "new", "old"],
+        "1" * 8: ["other", "new", "old"],
+    }
+    assert find_anchors(tmp_path / "nothing", "f" * 8) == []
+
+
+def test_an_anchor_that_is_not_what_its_run_has_is_none(tmp_path: Path) -> None:
+    """Else a worse value there hides a worse value here."""
+    folder = kept(tmp_path, "v1", SETTING.machine, 1)
+    assert len(find_anchors(tmp_path, SETTING.machine)) == 1
+    anchor = read_json(folder / "anchor.json")
+    anchor["rows"][0]["estimate"] = 0.7
+    write_json(folder / "anchor.json", anchor)
+    assert find_anchors(tmp_path, SETTING.machine) == []
+    (folder / "run" / "verdicts.json").unlink()
+    assert find_anchors(tmp_path, SETTING.machine) == []
+
+
+# ---------------------------------------------------------------- slow creep
+
+
+def released(number: int, creep: float = 1.01, width: float = 0.02) -> dict[str, Any]:
+    """The row of a release, each `creep` times as slow as the one before."""
+    value = 0.4 * creep**number
+    return row(estimate=value, low=value * (1 - width), high=value * (1 + width))
+
+
+def crept(now: dict[str, Any], *before: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    anchors = [anchored(one, label=f"v{place}", **more) for place, one in enumerate(before)]
+    return list(beside_earlier(anchors, MANIFEST, [{"rows": [now]}])["rows"])
+
+
+def test_one_percent_a_release_is_seen_after_ten_though_the_last_release_shows_nothing() -> None:
+    releases = [released(number) for number in range(10)]
+    now = released(10)
+    assert compared(now, releases[-1])["verdict"] == "no difference seen"
+    (found,) = crept(now, *releases)
+    assert found["label"] == "v0"
+    assert found["verdict"] == "worse"
+    assert found["ratio"] == pytest.approx(1.01**10)
+    assert found["low"] > 1
+
+
+def test_creep_after_an_improvement_is_seen_beside_the_best_release() -> None:
+    """Beside the oldest one everything is better."""
+    releases = [released(0, width=0.01) | {"estimate": 0.8, "low": 0.79, "high": 0.81}]
+    releases += [released(number, width=0.01) for number in range(5)]
+    (found,) = crept(released(5, width=0.01), *releases)
+    assert found["label"] == "v1"
+
+
+def test_what_is_within_the_intervals_is_no_creep() -> None:
+    assert crept(released(2), released(0), released(1)) == []
+    assert crept(released(0), released(3), released(9)) == []
+
+
+def test_a_share_creeps_downwards() -> None:
+    def share(number: int) -> dict[str, Any]:
+        return released(number, creep=0.99) | {"comparator": ">="}
+
+    (found,) = crept(share(10), *(share(number) for number in range(10)))
+    assert found["label"] == "v0"
+    assert found["high"] < 1
+
+
+def test_counts_creep_too() -> None:
+    def lost(count: float) -> dict[str, Any]:
+        return row(comparator="==", limit=0, estimate=count, low=count, high=count)
+
+    (found,) = crept(lost(3.0), lost(2.0), lost(0.0), lost(1.0))
+    assert found["label"] == "v1"
+    assert crept(lost(0.0), lost(0.0)) == []
+
+
+def test_creep_is_not_told_by_releases_that_are_not_comparable() -> None:
+    now, then = released(10), released(0)
+    assert crept(now, then)
+    assert crept(now, then, machine="0" * 8) == []
+    assert crept(now, then, config_digest="0" * 16) == []
+    assert crept(now, then | {"population": {"files": 3}}) == []
+
+
+def test_a_run_is_put_beside_every_release(tmp_path: Path) -> None:
+    for number in range(4):
+        kept(tmp_path, f"v{number}", SETTING.machine, number + 1)
+    run = tmp_path / "run"
+    run.mkdir()
+    wanted = Identity(
+        commit=SETTING.commit, content_digest="", gates_digest="", machine=SETTING.machine
+    )
+    lay_beside(run, tmp_path, anchor=None, wanted=wanted, now=ENDED_S)
+    assert read_json(run / "anchor.json")["label"] == "v3"
+    others = [one["label"] for one in read_json(run / "anchors.json")["anchors"]]
+    assert others == ["v2", "v1", "v0"]
+    verdicts = read_json(write_run(run) / "verdicts.json")
+    assert verdicts["anchor"]["earlier"]["labels"] == others
+    named = tmp_path / "anchors" / f"v1-{SETTING.machine}"
+    lay_beside(run, tmp_path, anchor=named, wanted=wanted, now=ENDED_S)
+    assert read_json(run / "anchor.json")["label"] == "v1"
+    assert len(read_json(run / "anchors.json")["anchors"]) == 3
+
+
+def test_earlier_releases_are_sealed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    write_json(run / "anchor.json", anchored(row()))
+    write_json(run / "anchors.json", {"anchors": [anchored(row(), label="v0")]})
+    write_run(run)
+    assert verdicts_of_run(run)[1] == []
+    write_json(run / "anchors.json", {"anchors": []})
+    assert verdicts_of_run(run)[1] == ["anchors.json was changed after the run"]
+    (run / "anchors.json").unlink()
+    assert verdicts_of_run(run)[1] == ["anchors.json is missing"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"label": "v1"}'])
@@ -234,7 +367,7 @@ def test_a_run_beside_an_anchor_is_verified_with_it(run: Path, tmp_path: Path) -
     sealed = json.dumps(read_json(later / "manifest.json"))
     from harness.evidence import seal_files
 
-    manifest = {**json.loads(sealed), "sealed": seal_files(later, ["anchor.json"])}
+    manifest = {**json.loads(sealed), "sealed": seal_files(later, SEALED)}
     write_json(later / "manifest.json", manifest)
     shown = judge_again(later)["anchor"]
     assert shown["label"] == "v1"

@@ -117,6 +117,15 @@ def test_a_waiver_turns_a_miss_into_one_that_is_shown_as_waived() -> None:
     assert judged(one_gate(), measured(), **WAIVED).verdict is Verdict.PASS
 
 
+def test_an_expired_waiver_is_a_fail_even_of_a_gate_that_would_pass() -> None:
+    """SPEC section 3: expired = FAIL. Its owner renews it or takes it out."""
+    found = judged(one_gate(), measured(), **EXPIRED)
+    assert found.verdict is Verdict.FAIL
+    assert found.reason == "its waiver has expired: old; without it the gate would pass"
+    assert found.rows[0].verdict is Verdict.PASS
+    assert decide([found], "ci", strict=False).verdict == "NO-GO"
+
+
 @pytest.mark.parametrize("taken", [[], [measured(values=[2.0] * 10)]], ids=["not run", "missed"])
 def test_an_expired_waiver_is_a_fail_even_beside_one_in_force(taken: list[Measurement]) -> None:
     found = judged(one_gate(), *taken, **WAIVED, **EXPIRED)

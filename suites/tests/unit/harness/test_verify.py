@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import EvidenceError
-from harness.evidence import read_json, seal_samples
+from harness.evidence import read_json, seal_files, seal_samples
 from harness.measurement import write_measurement
 from harness.verify import verify_run
 from suites.tests.unit.harness.small_run import bits, clean_bits, gate_of, judge_again, write_run
@@ -98,6 +98,12 @@ def test_softer_targets_are_reported_even_if_the_verdicts_follow(run: Path) -> N
 
     edit(run / "targets.json", soften)
     assert gate_of(judge_again(run), "quality.bits")["verdict"] == "PASS"
+    assert verify_run(run) == [
+        "targets.json was changed after the run",
+        "targets.json is not what this checkout promises (harness/targets.toml)",
+    ]
+    edit(run / "manifest.json", lambda m: m.update(sealed=seal_files(run, list(m["sealed"]))))
+    judge_again(run)
     assert verify_run(run) == [
         "targets.json is not what this checkout promises (harness/targets.toml)"
     ]

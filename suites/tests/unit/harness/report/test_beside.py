@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,30 @@ def test_the_page_has_the_matrix(tmp_path: Path) -> None:
     report = report_with(tmp_path, lambda verdicts: verdicts.update(proof=PROOF))
     page = page_of(report, tmp_path)
     assert "Can these gates fail?" in page
-    assert "quality.bits: FAIL" in page
-    assert "decision: NO-GO, wanted HOLD" in page  # what was wrong is told
+    assert "quality.bits: wanted FAIL, seen FAIL" in page  # expected and seen, also where right
+    assert "✗ decision: wanted HOLD, seen NO-GO" in page
     assert "a bit &lt;b&gt;of&lt;/b&gt; a segment" in page
     assert "1 faults and controls, all as expected" in page
+
+
+def test_the_matrix_names_the_tier_of_each_row_and_why_one_could_not_run(tmp_path: Path) -> None:
+    unable = {**ROWS[0], "state": "could not run", "reason": "git: not there", "cells": []}
+    proof = {
+        **PROOF,
+        "fault": "no current proof",
+        "rows": [{**ROWS[0], "tier": "recorded"}, unable],
+    }
+    report = report_with(tmp_path, lambda verdicts: verdicts.update(proof=proof))
+    page = page_of(report, tmp_path)
+    assert '<td role="cell" data-label="Evidence">recorded</td>' in page
+    assert "git: not there" in page
+    assert report.proof is not None
+    first, second = (row.line for row in report.proof.rows)
+    assert "(flipped-bit, recorded evidence): as expected" in first
+    assert "Must catch it: quality.bits: wanted FAIL, seen FAIL" in first
+    assert "could not run: git: not there" in second
+    assert "Must catch it: nobody" in second
+    assert len(render_pdf(report, ())) > len(render_pdf(replace(report, proof=None), ()))
 
 
 def test_every_form_says_that_there_is_no_proof(tmp_path: Path) -> None:
@@ -160,6 +181,39 @@ def test_creep_is_told_with_its_interval(tmp_path: Path) -> None:
     assert report.anchor is not None
     assert "worse: " in report.anchor.sentence
     assert "v0.1.0, commit aaaaaaaaaa" in shown_on_a_terminal(report)
+
+
+def test_creep_since_an_earlier_release_is_told(tmp_path: Path) -> None:
+    row: dict[str, Any] = {"anchor": 2e-7, "ratio": 1.1, "low": 1.05, "high": 1.15, "reason": ""}
+
+    def add(verdicts: dict[str, Any]) -> None:
+        name = first_row(verdicts)
+        same = {**row, "id": name, "verdict": "no difference seen"}
+        worse = {**row, "id": name, "verdict": "worse", "label": "v0.0.1"}
+        verdicts["anchor"] = anchor(**same) | {"earlier": {"labels": ["v0.0.1"], "rows": [worse]}}
+
+    report = report_with(tmp_path, add)
+    assert report.anchor is not None
+    assert "no row is worse (1 of 1 rows are comparable)" in report.anchor.sentence
+    assert "Worse than in an earlier release: " in report.anchor.sentence
+    assert "since v0.0.1" in page_of(report, tmp_path)
+    assert "since v0.0.1" in render_summary(report)
+
+
+def test_rows_that_cannot_be_compared_are_no_good_news(tmp_path: Path) -> None:
+    def add(verdicts: dict[str, Any]) -> None:
+        nothing: dict[str, Any] = {
+            "anchor": None,
+            "ratio": None,
+            "low": None,
+            "high": None,
+            "reason": "no value",
+        }
+        verdicts["anchor"] = anchor(id=first_row(verdicts), verdict="not comparable", **nothing)
+
+    report = report_with(tmp_path, add)
+    assert report.anchor is not None
+    assert "nothing can be said (0 of 1 rows are comparable)" in report.anchor.sentence
 
 
 def test_an_anchor_of_another_machine_is_shown_as_no_comparison(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.pages import page_faults
 from harness.report.write import write_report
 from suites.tests.unit.harness.report.conftest import Rendered
 from suites.tests.unit.harness.report.synthetic_run import build_run, content, passing
@@ -36,8 +37,10 @@ def test_every_output_is_there_and_nothing_else(rendered: Rendered) -> None:
     }
     inputs = {"verdicts.json", "manifest.json"}
     assert {name for name in digests(rendered.folder) if not name.startswith("samples/")} == (
-        names | inputs
+        names | inputs | {"pages.json"}
     )
+    vouched = json.loads((rendered.folder / "pages.json").read_text(encoding="utf-8"))
+    assert set(vouched["pages"]) == names
     for path in rendered.files:
         assert path.stat().st_size > 500
         assert path.stat().st_mode & 0o044 == 0o044
@@ -58,7 +61,9 @@ def test_equal_runs_give_equal_bytes(rendered: Rendered, tmp_path: Path) -> None
 def test_missing_and_damaged_samples_become_sentences(tmp_path: Path) -> None:
     run = build_run(tmp_path, passing())
     write_report(run)
-    assert (run / "figures" / "latency-hot.png").exists()
+    assert page_faults(run) == []
+    (run / "figures" / "latency-hot.png").write_bytes(b"another picture")
+    assert page_faults(run) == ["figures/latency-hot.png is not the page that was made of this run"]
     (run / "samples" / "latency.hot-0.json.gz").unlink()
     (run / "samples" / "latency.disk-1.json.gz").write_bytes(b"\x1f\x8b damaged")
     files = write_report(run)
