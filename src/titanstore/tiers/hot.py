@@ -39,6 +39,12 @@ class HotTier:
         """Bytes of resident rows with their bookkeeping."""
         return self._bytes
 
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes of memory for rows that nothing lies in."""
+        with self._lock:
+            return self._pool.idle_bytes
+
     def __len__(self) -> int:
         return len(self._rows)
 
