@@ -98,7 +98,7 @@ def top(path: Path, once: bool, as_json: bool, interval: float) -> None:
     where the output is no terminal, one page of what each process did since it opened the store.
 
     A process tells of itself in shared memory (setting publish), to its own user and to root. Its
-    counters are up to 128 hot reads, or 20 ms of short calls, behind. Latencies are rounded up by
+    counters are up to 128 hot reads, or 20 ms of other reads, behind. Latencies are rounded up by
     less than a quarter; of hot reads one in 128 is timed, of everything else every call.
     """
     config = load_config()

@@ -159,19 +159,6 @@ class Catalog:
             info = self._environment.info()
             return (info["last_pgno"] + 1) * self._environment.stat()["psize"]
 
-    def readers(self) -> set[int]:
-        """Numbers of processes that have read, and not closed it since.
-
-        Those that were killed count until a writer opens it; those of another container have the
-        numbers that they have there.
-        """
-        with self._gate:
-            if self._is_closed:
-                raise ClosedError("the store is closed; open it again", ErrorKind.CLOSED)
-            lines = self._environment.readers().splitlines()
-        words = [line.split() for line in lines]
-        return {int(found[0]) for found in words if found and found[0].isdecimal()}
-
     def close(self) -> None:
         """Give up the environment; idempotent, and harmless in a forked child."""
         if not self._is_closed:

@@ -20,9 +20,9 @@ from titanstore.figures.layout import CELLS, LATENCIES_CELL, VALUES_CELL, cells_
 
 # One hot get in so many is timed: two looks at the clock cost as much as what they time
 HOT_SAMPLED = 128
-# Counters are copied, for 2 us, after whatever took longer than this ...
+# Counters are copied, for 2 us, after each write and search, after a read that took longer ...
 _LONG_NS = 200_000
-# ... and otherwise when they have not been for so long
+# ... and after any other when they have not been for so long
 _STALE_NS = 20_000_000
 
 
@@ -98,7 +98,8 @@ class Publisher:
         took = now - started_ns
         # without a lock, as the counters are (metrics.Counters)
         self._cells[LATENCIES_CELL + BUCKETS * operation + bucket_of(took)] += 1
-        if took > _LONG_NS or now - self._published_ns > _STALE_NS:
+        is_short = operation < Operation.PUT and took <= _LONG_NS
+        if not is_short or now - self._published_ns > _STALE_NS:
             self._published_ns = now
             self._copy()
 

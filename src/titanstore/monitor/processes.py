@@ -63,11 +63,27 @@ def _fields(path: Path) -> dict[str, int]:
     return found
 
 
-def has_open(pid: int, file: Path) -> bool:
-    """Has a process this file open? Where it is another user's: is there such a process?
+def lock_holders(file: Path) -> set[int]:
+    """Processes that hold a lock (`fcntl`) on a file, whoever's they are, of this container.
 
-    LMDB knows the numbers of processes, and a number is used again.
+    The kernel's own list, so nobody is in it who was killed.
     """
+    try:
+        inode = file.stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return set()
+    found = set()
+    for line in lines:
+        # 6: POSIX  ADVISORY  READ 4355 fe:00:2779332 0 0; "->" after the number where one waits
+        words = line.split()
+        if len(words) == 8 and words[1] == "POSIX" and words[5].endswith(f":{inode}"):
+            found.add(int(words[4]))
+    return {pid for pid in found if pid > 0 and _has_open(pid, file)}
+
+
+def _has_open(pid: int, file: Path) -> bool:
+    """Is it this file, and not one of that number on another disk? Yes where we may not look."""
     try:
         wanted = file.stat()
         numbers = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208  # names are all that is wanted

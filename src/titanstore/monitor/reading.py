@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from titanstore.catalog.catalog import Catalog
 from titanstore.config import StoreConfig
 from titanstore.errors import StoreError
 from titanstore.figures.folder import pid_namespace, published
 from titanstore.figures.latencies import quantile_ns
 from titanstore.figures.layout import Figures
 from titanstore.folder import StoreFolder, open_folder
-from titanstore.monitor.processes import PageTypes, command_of, has_open, page_types
+from titanstore.monitor.processes import PageTypes, command_of, lock_holders, page_types
 from titanstore.search.lance_errors import LanceUnavailableError
 from titanstore.search.lance_state import read_state
 from titanstore.segments.plane import PLANE_HEADER_BYTES, plane_path, row_bytes
@@ -88,15 +87,11 @@ def take_reading(path: Path, config: StoreConfig, clock: Callable[[], float]) ->
         versions = len(store.versions())
         folder, _ = open_folder(path, read_only=True, create=False)
         found, unreadable = published(folder.store_id)
-        catalog = Catalog(folder.catalog, read_only=True, durable=True)
-        try:
-            readers = catalog.readers()
-        finally:
-            catalog.close()
     processes = [_publishing(name, figures) for name, figures in found.items()]
     known = {process.pid for process in processes} | {os.getpid()}
-    data = folder.catalog / "data.mdb"
-    processes += [_silent(pid) for pid in readers - known if has_open(pid, data)]
+    # LMDB holds a lock on it as long as it is open
+    holders = lock_holders(folder.catalog / "lock.mdb")
+    processes += [_silent(pid) for pid in holders - known]
     return Reading(
         taken_s=clock(),
         stats=stats,

@@ -95,7 +95,7 @@ def test_a_process_that_does_not_publish_is_seen_to_have_it_open(tmp_path: Path)
         (seen,) = take_reading(tmp_path, FAST, lambda: 0.0).processes
         assert (seen.pid, seen.figures) == (process.pid, None)
         assert seen.memory is not None
-        process.send_signal(signal.SIGKILL)  # LMDB's table of readers still has it
+        process.send_signal(signal.SIGKILL)  # LMDB's own table of readers may still have it
         process.wait()
         assert take_reading(tmp_path, FAST, lambda: 0.0).processes == ()
 

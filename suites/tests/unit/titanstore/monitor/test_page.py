@@ -175,7 +175,7 @@ def test_who_publishes_nothing_is_said_to_be_silent() -> None:
 
 
 def test_a_process_of_another_container_has_no_number_here() -> None:
-    lines = page(view(replace(process(None), memory=None, command="")), "/s", 80)
+    lines = page(view(replace(process(None), memory=None, command="?")), "/s", 80)
     assert cells(lines, "PROCESSES")["PID"] == "elsewhere"
     assert cells(lines, "MEMORY")["ANONYMOUS"] == "not seen"
 
