@@ -97,9 +97,10 @@ def top(path: Path, once: bool, as_json: bool, interval: float) -> None:
     Rates, hit ratios and latencies are those of the last 10 seconds; with --once, with --json, and
     where the output is no terminal, one page of what each process did since it opened the store.
 
-    A process tells of itself in shared memory (setting publish), to its own user and to root. Its
-    counters are up to 128 hot reads, or 20 ms of other reads, behind. Latencies are rounded up by
-    less than a quarter; of hot reads one in 128 is timed, of everything else every call.
+    A process tells of itself in shared memory (setting publish), to its own user and to root. Of
+    its last reads up to 512 hot ones, 8 others, or those of 20 ms may be missing. Latencies are
+    rounded up by less than a quarter; of single reads one in 512 hot ones and one in 8 others is
+    timed, of everything else every call.
     """
     config = load_config()
     try:

@@ -21,7 +21,7 @@ from titanstore.check import CheckReport, StoreCheck
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import ClosedError, ErrorKind, ReadOnlyError
-from titanstore.figures.publisher import HOT_SAMPLED, Operation
+from titanstore.figures.publisher import HOT_SAMPLED, LOADS_SAMPLED, Operation
 from titanstore.folder import Generation, StoreFolder, WriterLock, open_folder
 from titanstore.keys import StoredKey
 from titanstore.metrics import Counters
@@ -39,7 +39,7 @@ from titanstore.versions.versions import RolledBack, Versions
 from titanstore.writing import WritableStore
 
 _Result = TypeVar("_Result")
-_NOT_SAMPLED = HOT_SAMPLED - 1  # bits of the number of hits; HOT_SAMPLED is a power of 2
+_NEVER = 2**30 - 1  # hits; the largest number that CPython compares in its fastest way
 _open_stores: weakref.WeakSet[EmbeddingStore] = weakref.WeakSet()
 
 
@@ -72,6 +72,8 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         self._counters = Counters()
         self._is_read_only = lock is None
         self._is_forked = False
+        self._turn = 0  # hot hits when a get is timed next
+        self._loads = 0  # gets that were not hot since one was timed
         self._generation = Generation(folder.generation, read_only=lock is None)
         self._cells = self._generation.cells
         self._seen = self._cells[0]
@@ -139,7 +141,7 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         self._catalog = self._rooms.catalog
         self._reader = self._rooms.reader
         self._cascade = self._rooms.cascade
-        self._hot_lookup = self._cascade.hot.lookup
+        self._hot_rows = self._cascade.hot.rows
         self._hot_touch = self._cascade.hot.touch
 
     @property
@@ -156,8 +158,7 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         self._write_lock = threading.RLock()
         self._rooms.stop_writing()
         self._pid = -1  # the catalog is opened when it is first needed
-        self._hot_lookup = _nothing_is_hot
-        self._hot_touch = _nothing_is_hot
+        self._hot_rows = {}
 
     def _ready(self) -> None:
         """Raise if closed; catch up with changes of other processes; open anew after a fork."""
@@ -199,23 +200,35 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
             What is stored is not what was written; nothing is returned.
         ClosedError, StorageError
         """
-        # of hot gets one in HOT_SAMPLED is timed; another one only asks whether it is its turn
-        started = 0 if self._counters.hot_hits & _NOT_SAMPLED else perf_counter_ns()
+        counters = self._counters
+        if counters.hot_hits >= self._turn:  # one in HOT_SAMPLED
+            return self._timed_get(key)
         try:
-            row = self._hot_lookup(key)
-        except TypeError:  # unhashable
+            row: Vector | None = self._hot_rows[key]
+        except (KeyError, TypeError):  # TypeError: unhashable
             row = None
         # the second look at the generation is what makes an acknowledged write visible at once
         if row is not None and self._cells[0] == self._seen:
             self._hot_touch(key)
-            self._counters.hot_hits += 1
-            if started:
-                self._publisher.note(Operation.GET_HOT, started)
+            counters.hot_hits += 1
             return row
-        started = started or perf_counter_ns()
         self._ready()
+        self._loads += 1
+        if self._loads < LOADS_SAMPLED:
+            return self._cascade.load(key)
+        self._loads = 0
+        started = perf_counter_ns()
         row = self._cascade.load(key)
         self._publisher.note(Operation.GET_OTHER, started)
+        return row
+
+    def _timed_get(self, key: str) -> Vector:
+        started = perf_counter_ns()
+        hits = self._counters.hot_hits
+        self._turn = hits + (HOT_SAMPLED if self._publisher.is_publishing else _NEVER)
+        row = self.get(key)
+        if self._counters.hot_hits > hits:
+            self._publisher.note(Operation.GET_HOT, started)
         return row
 
     def get_many(self, keys: Sequence[str]) -> NDArray[np.float32]:
@@ -278,10 +291,7 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
             self._counters.unchanged += outcome.unchanged
             self._counters.replaced += outcome.replaced
             self._counters.deleted += outcome.deleted
-        if operation is not None:
-            self._publisher.note(operation, started)
-        else:
-            self._publisher.publish()
+        self._publisher.note(operation, started)
         return outcome
 
     def _refuse_reader(self) -> None:
@@ -369,7 +379,7 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
             if self._closed is not None:
                 return
             self._closed = ErrorKind.CLOSED
-            self._hot_lookup = _nothing_is_hot  # a read under way may still make a row hot
+            self._hot_rows = {}  # a read under way may still make a row hot
             self._rooms.close(is_own=self._pid == os.getpid())
             if self._lock is not None:
                 self._lock.release()
@@ -387,7 +397,3 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _nothing_is_hot(_: str) -> None:
-    return None

@@ -32,7 +32,9 @@ _COLD: dict[str, Any] = {"hot_bytes_max": 0, "warm_bytes_max": 0}
 
 
 class Before(EmbeddingStore):
-    """`get` as it was: the same code, without publishing."""
+    """`get` as it was: the same code, without publishing, and with a call to look a row up."""
+
+    _hot_lookup: Callable[[str], Any]
 
     def get(self, key: str) -> Any:
         """As EmbeddingStore.get."""
@@ -60,7 +62,10 @@ def _batch(store: EmbeddingStore, keys: list[str]) -> float:
 def _stores(path: str, settings: dict[str, Any]) -> dict[str, EmbeddingStore]:
     def opened(kind: type[EmbeddingStore], *, publish: bool) -> EmbeddingStore:
         config = StoreConfig(publish=publish, prefetch=False, **settings)
-        return kind.open(path, config, read_only=True)
+        store = kind.open(path, config, read_only=True)
+        if isinstance(store, Before):
+            store._hot_lookup = store._cascade.hot.lookup
+        return store
 
     return {
         "before": opened(Before, publish=False),

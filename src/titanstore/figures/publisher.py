@@ -19,10 +19,12 @@ from titanstore.figures.latencies import BUCKETS, bucket_of
 from titanstore.figures.layout import CELLS, LATENCIES_CELL, VALUES_CELL, cells_of, pack_head
 
 # One hot get in so many is timed: two looks at the clock cost as much as what they time
-HOT_SAMPLED = 128
-# Counters are copied, for 2 us, after each write and search, after a read that took longer ...
+HOT_SAMPLED = 512
+# The same of one that is not hot: what it decodes leaves nothing of the clock's code in the caches
+LOADS_SAMPLED = 8
+# Counters are copied, for 2 us, after each write and search; after a timed read if it took longer
 _LONG_NS = 200_000
-# ... and after any other when they have not been for so long
+# than this, or if they have not been for so long
 _STALE_NS = 20_000_000
 
 
@@ -64,10 +66,8 @@ class Publisher:
             self._begin(store_id, names)
 
     def _begin(self, store_id: bytes, names: Sequence[str]) -> None:
-        operations = {
-            operation.name.lower(): HOT_SAMPLED if operation is Operation.GET_HOT else 1
-            for operation in Operation
-        }
+        operations = {operation.name.lower(): 1 for operation in Operation}
+        operations |= {"get_hot": HOT_SAMPLED, "get_other": LOADS_SAMPLED}
         try:
             user = os.geteuid()
             remove_dead(user)
@@ -90,16 +90,17 @@ class Publisher:
         """Can others see the figures?"""
         return self._file is not None
 
-    def note(self, operation: Operation, started_ns: int) -> None:
-        """Count a call that began at `time.perf_counter_ns()` and ends now."""
+    def note(self, operation: Operation | None, started_ns: int) -> None:
+        """Count a call that began at `time.perf_counter_ns()` and ends now; None: of no name."""
         if self._file is None:
             return
         now = time.perf_counter_ns()
         took = now - started_ns
-        # without a lock, as the counters are (metrics.Counters)
-        self._cells[LATENCIES_CELL + BUCKETS * operation + bucket_of(took)] += 1
-        is_short = operation < Operation.PUT and took <= _LONG_NS
-        if not is_short or now - self._published_ns > _STALE_NS:
+        if operation is not None:
+            # without a lock, as the counters are (metrics.Counters)
+            self._cells[LATENCIES_CELL + BUCKETS * operation + bucket_of(took)] += 1
+        is_read = operation is not None and operation < Operation.PUT
+        if not is_read or took > _LONG_NS or now - self._published_ns > _STALE_NS:
             self._published_ns = now
             self._copy()
 
