@@ -80,8 +80,7 @@ def page(view: View, title: str, width: int) -> list[str]:
 
 
 _SILENT = (
-    "(silent): it publishes nothing to this user: setting publish off, another user's, "
-    "or an older release."
+    "* publishes nothing to this user: setting publish off, another user's, or an older release."
 )
 _UNREADABLE = "file(s) of figures are damaged, or of another release of titanstore."
 
@@ -136,7 +135,7 @@ _WORK = (
 def _work_row(process: Process, work: Work | None) -> list[str]:
     head = [_pid(process), _printable(process.command)]
     if process.figures is None or work is None:
-        return [*head, "(silent)", *[NOTHING] * 7]
+        return [*head, *[NOTHING] * 8]
     reads = work.reads
     hits = [work.share(name, reads) for name in ("hot_hits", "warm_hits", "cold_hits", "absent")]
     return [
@@ -241,7 +240,8 @@ def _memory_row(process: Process) -> list[str]:
 
 
 def _pid(process: Process) -> str:
-    return "elsewhere" if process.pid is None else str(process.pid)
+    number = "elsewhere" if process.pid is None else str(process.pid)
+    return number if process.figures is not None else f"{number}*"
 
 
 # ---------------------------------------------------------------- numbers and tables

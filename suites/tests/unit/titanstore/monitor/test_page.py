@@ -164,11 +164,11 @@ def test_nothing_done_is_no_ratio_and_no_latency() -> None:
     assert lines[lines.index("LATENCY  in the last 10 s") + 1] == "no calls"
 
 
-def test_who_publishes_nothing_is_said_to_be_silent() -> None:
+def test_who_publishes_nothing_is_marked() -> None:
     lines = page(view(replace(process(42), figures=None)), "/s", 80)
-    assert cells(lines, "PROCESSES")["MODE"] == "(silent)"
+    assert cells(lines, "PROCESSES")["PID"] == cells(lines, "MEMORY")["PID"] == "42*"
     assert "TIERS" not in lines
-    assert any("publishes nothing" in line for line in lines)
+    assert any(line.startswith("* publishes nothing") for line in lines)
     nobody = page(view(), "/s", 80)
     assert "none found that has the store open" in nobody
     assert "MEMORY" not in nobody
