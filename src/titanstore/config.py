@@ -19,6 +19,7 @@ Durability = Literal["full", "power_cut_may_lose_store"]
 PolicyName = Literal["probation", "lru"]
 SearchIndex = Literal["auto", "flat", "lance"]
 LanceIndex = Literal["ivf_rq", "ivf_pq", "ivf_flat", "ivf_sq", "hnsw_sq"]
+_SWITCHES = ("prefetch", "compression", "bloom", "refuse_non_finite", "search", "publish")
 _CHOICES = {
     "policy": PolicyName,
     "durability": Durability,
@@ -75,6 +76,9 @@ class StoreConfig:
         Most that LanceDB's session may keep of its index in memory.
     versions_max
         How many versions without a tag `maintain` keeps, the newest ones.
+    publish
+        Show counters, sizes and latencies of this object to `titanstore top`, in 8 KiB of shared
+        memory (reports/decisions/0017).
     """
 
     memory_bytes_max: int = 920_000
@@ -95,6 +99,7 @@ class StoreConfig:
     lance_index: LanceIndex = "ivf_rq"
     lance_cache_bytes: int = 256 * MIB
     versions_max: int = 64
+    publish: bool = True
 
     def __post_init__(self) -> None:
         for name in ("memory_bytes_max", "hot_bytes_max", "warm_bytes_max"):
@@ -103,7 +108,7 @@ class StoreConfig:
                 raise _bad(name, value, "a number of bytes, 0 or more")
         if not _is_whole(self.versions_max) or self.versions_max < 0:
             raise _bad("versions_max", self.versions_max, "a number of versions, 0 or more")
-        for name in ("prefetch", "compression", "bloom", "refuse_non_finite", "search"):
+        for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise _bad(name, getattr(self, name), "true or false")
         for name, kind in _CHOICES.items():

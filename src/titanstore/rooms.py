@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import fields
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from titanstore.changes import Changes, row_address
 from titanstore.compaction import Compaction
 from titanstore.config import StoreConfig
 from titanstore.errors import StoreError
+from titanstore.figures.publisher import Publisher
 from titanstore.folder import StoreFolder
 from titanstore.metrics import Counters
 from titanstore.search.engine import SearchEngine
@@ -39,6 +42,8 @@ class Rooms:
         None where the setting is off, or a reader finds no filter that can be believed.
     changes, versions
         None where the store is open for reading.
+    publisher
+        What `titanstore top` sees of this process.
     """
 
     def __init__(
@@ -67,12 +72,19 @@ class Rooms:
         )
         cold = ColdTier(self.catalog, self.reader, counters, self.bloom)
         self.cascade = Cascade(config, cold, counters)
+        self._engine: SearchEngine | None = None
+        self.publisher = _publisher(  # last: what is visible is to be taken back
+            folder.store_id, config, self.cascade, is_writer=not read_only
+        )
 
     def search_engine(self, generation: Callable[[], int]) -> SearchEngine:
-        """What searches here; `generation` as SearchEngine has it."""
-        return SearchEngine(
-            self._config, self.catalog, self.reader, self._counters, self.mirror, generation
-        )
+        """What searches here, made on first use; `generation` as SearchEngine has it."""
+        if self._engine is None:
+            self._engine = SearchEngine(
+                *(self._config, self.catalog, self.reader, self._counters, self.mirror),
+                generation,
+            )
+        return self._engine
 
     def _prepare_writing(self, durable: bool) -> None:
         folder, config = self._folder, self._config
@@ -195,7 +207,7 @@ class Rooms:
         with self.catalog.reading() as view:
             states = view.segments()
             vectors, documents = view.entry_count(), view.document_count()
-        hot, warm = self.cascade.hot, self.cascade.warm
+        hot, warm, bloom = self.cascade.hot, self.cascade.warm, self.bloom
         return StoreStats(
             vectors=vectors,
             documents=documents,
@@ -208,13 +220,18 @@ class Rooms:
             hot_bytes=hot.nbytes,
             warm_frames=len(warm),
             warm_bytes=warm.nbytes,
+            idle_row_bytes=hot.idle_bytes,
+            result_bytes=0 if self._engine is None else self._engine.result_bytes,
+            marks_bytes=self.reader.planes.marks_bytes(),
+            mapped_bytes=self.reader.mapped_bytes() + (0 if bloom is None else bloom.nbytes),
             lance_bytes=self.mirror.file_bytes(),
             lance_trouble=self.mirror.trouble,
             counters=self.cascade.counters.snapshot(),
         )
 
     def stop_writing(self) -> None:
-        """Give up the file appended to; what a forked child does first."""
+        """Give up the file appended to; what a forked child does first, of its parent's rooms."""
+        self.publisher.leave()
         self.changes = self.versions = None
         if self._writer is not None:
             self._writer.close()
@@ -223,6 +240,7 @@ class Rooms:
     def close(self, *, is_own: bool) -> None:
         """Give everything back. `is_own` is false in a forked child that never used them."""
         if is_own:
+            self.publisher.close()
             self.mirror.close()
             self.cascade.close()
             self.reader.close()
@@ -231,3 +249,24 @@ class Rooms:
             self.catalog.close()
         self.stop_writing()
         self.bloom = self.cascade.cold.bloom = None
+
+
+def _publisher(
+    store_id: bytes, config: StoreConfig, cascade: Cascade, *, is_writer: bool
+) -> Publisher:
+    counters, hot, warm = cascade.counters, cascade.hot, cascade.warm
+    names = [field.name for field in fields(Counters)]
+    of_counters = attrgetter(*names)
+    settings = {
+        "is_writer": int(is_writer),
+        "memory_bytes_max": config.memory_bytes_max,
+        "hot_bytes_max": min(config.hot_bytes_max, config.memory_bytes_max),
+        "warm_bytes_max": min(config.warm_bytes_max, config.memory_bytes_max),
+    }
+    fixed = tuple(settings.values())
+
+    def values() -> tuple[int, ...]:  # names no rooms: a cycle would keep the file locked
+        return (*of_counters(counters), *fixed, len(hot), hot.nbytes, len(warm), warm.nbytes)
+
+    names += [*settings, "hot_rows", "hot_bytes", "warm_frames", "warm_bytes"]
+    return Publisher(store_id, names, values, wanted=config.publish)

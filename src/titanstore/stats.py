@@ -17,6 +17,16 @@ class StoreStats:
     plane_bytes
         Planes and marks: the codes of the vectors, which search scans, and the part of each
         compressed vector that they are.
+    hot_bytes, warm_bytes
+        Of the two tiers, keys and bookkeeping included.
+    idle_row_bytes
+        Memory for rows that no row lies in; the pool keeps it for the next ones.
+    result_bytes
+        Kept results of searches.
+    marks_bytes
+        Marks that this process worked out itself, since no writer of this boot had made them.
+    mapped_bytes
+        Files mapped for reading: address space, whose pages are the page cache's.
     lance_trouble
         Why the last search that wanted a Lance table scanned instead; None since it did not.
     """
@@ -32,6 +42,10 @@ class StoreStats:
     hot_bytes: int
     warm_frames: int
     warm_bytes: int
+    idle_row_bytes: int
+    result_bytes: int
+    marks_bytes: int
+    mapped_bytes: int
     lance_bytes: int
     lance_trouble: str | None
     counters: dict[str, int]
@@ -40,6 +54,16 @@ class StoreStats:
     def disk_bytes(self) -> int:
         """Everything on the disk but 100 bytes of header files."""
         return self.segment_bytes + self.plane_bytes + self.catalog_bytes + self.lance_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """Anonymous memory by the store's own account: everything that grows with its settings.
+
+        Not in it is what every store takes once (docs/reference/metrics.md, "Memory"), and what
+        LanceDB keeps (setting `lance_cache_bytes`).
+        """
+        tiers = self.hot_bytes + self.idle_row_bytes + self.warm_bytes
+        return tiers + self.result_bytes + self.marks_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter_ns
 from types import TracebackType
 from typing import TypeVar
 
@@ -19,23 +20,26 @@ from titanstore.changes import Changes, Outcome
 from titanstore.check import CheckReport, StoreCheck
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
-from titanstore.errors import ClosedError, ErrorKind, NotFoundError, ReadOnlyError
+from titanstore.errors import ClosedError, ErrorKind, ReadOnlyError
+from titanstore.figures.publisher import HOT_SAMPLED, LOADS_SAMPLED, Operation
 from titanstore.folder import Generation, StoreFolder, WriterLock, open_folder
-from titanstore.keys import StoredKey, stored_key
+from titanstore.keys import StoredKey
 from titanstore.metrics import Counters
+from titanstore.reading import ReadableStore
 from titanstore.rooms import Rooms
 from titanstore.search.engine import SearchEngine
 from titanstore.search.face import SearchableStore
 from titanstore.segments.reader import SegmentReader
 from titanstore.stats import Maintenance, StoreStats
 from titanstore.tiers.bloom import BloomFilter
+from titanstore.tiers.cold import ColdTier
 from titanstore.types import Version
-from titanstore.vectors import checked_document
 from titanstore.versions.face import VersionedStore
 from titanstore.versions.versions import RolledBack, Versions
 from titanstore.writing import WritableStore
 
 _Result = TypeVar("_Result")
+_NEVER = 2**30 - 1  # hits; the largest number that CPython compares in its fastest way
 _open_stores: weakref.WeakSet[EmbeddingStore] = weakref.WeakSet()
 
 
@@ -47,7 +51,7 @@ def _in_forked_child() -> None:
 os.register_at_fork(after_in_child=_in_forked_child)
 
 
-class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
+class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedStore):
     """Float32 embeddings by key: bit-exact, compressed, in three tiers, shared on one disk.
 
     Make one with `EmbeddingStore.open`. Any number of threads may use an object. Any number of
@@ -68,6 +72,8 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         self._counters = Counters()
         self._is_read_only = lock is None
         self._is_forked = False
+        self._turn = 0  # hot hits when a get is timed next
+        self._loads = 0  # gets that were not hot since one was timed
         self._generation = Generation(folder.generation, read_only=lock is None)
         self._cells = self._generation.cells
         self._seen = self._cells[0]
@@ -131,11 +137,11 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         self._rooms = Rooms(
             self._folder, self._config, self._counters, read_only=self._is_read_only
         )
-        self._search_engine: SearchEngine | None = None
+        self._publisher = self._rooms.publisher
         self._catalog = self._rooms.catalog
         self._reader = self._rooms.reader
         self._cascade = self._rooms.cascade
-        self._hot_lookup = self._cascade.hot.lookup
+        self._hot_rows = self._cascade.hot.rows
         self._hot_touch = self._cascade.hot.touch
 
     @property
@@ -152,8 +158,7 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         self._write_lock = threading.RLock()
         self._rooms.stop_writing()
         self._pid = -1  # the catalog is opened when it is first needed
-        self._hot_lookup = _nothing_is_hot
-        self._hot_touch = _nothing_is_hot
+        self._hot_rows = {}
 
     def _ready(self) -> None:
         """Raise if closed; catch up with changes of other processes; open anew after a fork."""
@@ -195,17 +200,36 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
             What is stored is not what was written; nothing is returned.
         ClosedError, StorageError
         """
+        counters = self._counters
+        if counters.hot_hits >= self._turn:  # one in HOT_SAMPLED
+            return self._timed_get(key)
         try:
-            row = self._hot_lookup(key)
-        except TypeError:  # unhashable
+            row: Vector | None = self._hot_rows[key]
+        except (KeyError, TypeError):  # TypeError: unhashable
             row = None
         # the second look at the generation is what makes an acknowledged write visible at once
         if row is not None and self._cells[0] == self._seen:
             self._hot_touch(key)
-            self._counters.hot_hits += 1
+            counters.hot_hits += 1
             return row
         self._ready()
-        return self._cascade.load(key)
+        self._loads += 1
+        if self._loads < LOADS_SAMPLED:
+            return self._cascade.load(key)
+        self._loads = 0
+        started = perf_counter_ns()
+        row = self._cascade.load(key)
+        self._publisher.note(Operation.GET_OTHER, started)
+        return row
+
+    def _timed_get(self, key: str) -> Vector:
+        started = perf_counter_ns()
+        hits = self._counters.hot_hits
+        self._turn = hits + (HOT_SAMPLED if self._publisher.is_publishing else _NEVER)
+        row = self.get(key)
+        if self._counters.hot_hits > hits:
+            self._publisher.note(Operation.GET_HOT, started)
+        return row
 
     def get_many(self, keys: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of many keys, in their order; a key may come twice.
@@ -223,40 +247,15 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
             MIXED_DIMENSIONS; and as `get`.
         CorruptionError, ClosedError, StorageError
         """
+        started = perf_counter_ns()
         self._ready()
-        return self._cascade.load_many(list(keys))
+        rows = self._cascade.load_many(list(keys))
+        self._publisher.note(Operation.GET_MANY, started)
+        return rows
 
-    def __contains__(self, key: object) -> bool:
-        """Is there a vector for this key? Decodes nothing, moves nothing."""
+    def _present(self) -> tuple[Catalog, ColdTier]:
         self._ready()
-        return isinstance(key, str) and self._cascade.cold.find(stored_key(key)) is not None
-
-    def __len__(self) -> int:
-        """Number of vectors."""
-        self._ready()
-        with self._catalog.reading() as view:
-            return view.entry_count()
-
-    def documents(self) -> list[str]:
-        """Names of all documents, sorted."""
-        self._ready()
-        with self._catalog.reading() as view:
-            return sorted(name for _, name, _ in view.documents())
-
-    def document_keys(self, document: str) -> list[str]:
-        """Keys of a document in its order.
-
-        Raises
-        ------
-        NotFoundError
-            UNKNOWN_DOCUMENT.
-        """
-        self._ready()
-        name = checked_document(document)
-        keys = self._cascade.cold.document_keys(name)
-        if keys is None:
-            raise NotFoundError(f"no document {name!r}", ErrorKind.UNKNOWN_DOCUMENT)
-        return [key.text for key in keys]
+        return self._catalog, self._cascade.cold
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -267,7 +266,9 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         self,
         change: Callable[[Changes], Outcome],
         vectors: Mapping[StoredKey, Vector] | None = None,
+        operation: Operation | None = None,
     ) -> Outcome:
+        started = perf_counter_ns()
         with self._write_lock:
             self._ready()
             self._refuse_reader()
@@ -290,6 +291,7 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
             self._counters.unchanged += outcome.unchanged
             self._counters.replaced += outcome.replaced
             self._counters.deleted += outcome.deleted
+        self._publisher.note(operation, started)
         return outcome
 
     def _refuse_reader(self) -> None:
@@ -305,10 +307,11 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
 
     def _engine(self) -> SearchEngine:
         self._ready()
-        if self._search_engine is None:
-            cells = self._cells
-            self._search_engine = self._rooms.search_engine(lambda: cells[0])
-        return self._search_engine
+        cells = self._cells
+        return self._rooms.search_engine(lambda: cells[0])
+
+    def _searched(self, started_ns: int) -> None:
+        self._publisher.note(Operation.SEARCH, started_ns)
 
     # -- versions --------------------------------------------------------------------------
 
@@ -376,7 +379,7 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
             if self._closed is not None:
                 return
             self._closed = ErrorKind.CLOSED
-            self._hot_lookup = _nothing_is_hot  # a read under way may still make a row hot
+            self._hot_rows = {}  # a read under way may still make a row hot
             self._rooms.close(is_own=self._pid == os.getpid())
             if self._lock is not None:
                 self._lock.release()
@@ -394,7 +397,3 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _nothing_is_hot(_: str) -> None:
-    return None

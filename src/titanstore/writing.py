@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from titanstore.changes import Changes, Outcome
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig
+from titanstore.figures.publisher import Operation
 from titanstore.keys import StoredKey, stored_key
 from titanstore.vectors import checked_document, checked_vectors, distinct
 
@@ -27,8 +28,12 @@ class WritableStore(ABC):
         self,
         change: Callable[[Changes], Outcome],
         vectors: Mapping[StoredKey, Vector] | None = None,
+        operation: Operation | None = None,
     ) -> Outcome:
-        """Do `change` as the only writer, and let every tier and process know."""
+        """Do `change` as the only writer, and let every tier and process know.
+
+        `operation`: under what its latency is published.
+        """
 
     def put(self, key: str, vector: Vector, document: str | None = None) -> None:
         """Store one vector; `put_many` with one key."""
@@ -65,7 +70,7 @@ class WritableStore(ABC):
         wanted = distinct(keys, checked)
         name = None if document is None else checked_document(document)
         if wanted:
-            self._write(lambda changes: changes.put(wanted, name), wanted)
+            self._write(lambda changes: changes.put(wanted, name), wanted, Operation.PUT)
 
     def update_document(self, document: str, chunks: Sequence[tuple[str, Vector]]) -> None:
         """Make `chunks` the whole content of a document, all or nothing.
@@ -79,7 +84,7 @@ class WritableStore(ABC):
         keys = [key for key, _ in chunks]
         vectors = checked_vectors([vector for _, vector in chunks], len(keys), self._settings())
         wanted = distinct(keys, vectors)
-        self._write(lambda changes: changes.update_document(name, wanted), wanted)
+        self._write(lambda changes: changes.update_document(name, wanted), wanted, Operation.UPDATE)
 
     def delete(self, keys: Iterable[str]) -> int:
         """Remove keys, all or none, from their documents too; returns how many there were.

@@ -61,6 +61,11 @@ class SearchEngine:
         self._generation = generation
         self._results = ResultCache(config.result_cache_entries, catalog, reader, generation)
 
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the results that are kept."""
+        return self._results.nbytes
+
     def search(
         self, queries: NDArray[np.float32], k: int, metric: str, prefix: str | None
     ) -> list[list[Hit]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ class SearchableStore(ABC):
     @abstractmethod
     def _engine(self) -> SearchEngine:
         """The search engine of this process, ready to be used."""
+
+    @abstractmethod
+    def _searched(self, started_ns: int) -> None:
+        """Note the latency of a call that began at `time.perf_counter_ns()`."""
 
     def search(
         self,
@@ -82,5 +87,8 @@ class SearchableStore(ABC):
         document_prefix: str | None = None,
     ) -> list[list[Hit]]:
         """`search` for each query, shape (count, dimension); the codes are read once for many."""
+        started = perf_counter_ns()
         engine = self._engine()
-        return engine.search(checked_queries(queries), k, metric, document_prefix)
+        found = engine.search(checked_queries(queries), k, metric, document_prefix)
+        self._searched(started)
+        return found

@@ -28,6 +28,8 @@ from titanstore.search.scope import Scope, look
 from titanstore.segments.reader import SegmentReader
 from titanstore.types import Hit
 
+# a kept result, its name and places; each of its hits: both measured by test_results.py
+_ENTRY_BYTES, _HIT_BYTES = 530, 277
 _HITS_OF_AN_ENTRY = 100  # of all entries together, on average: 0.3 kB each
 
 
@@ -107,6 +109,11 @@ class ResultCache:
             self._hits += len(found)
             while len(self._kept) > self._entries_max or self._hits > hits_max:
                 self._drop(next(iter(self._kept)))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all kept results with their bookkeeping."""
+        return len(self._kept) * _ENTRY_BYTES + self._hits * _HIT_BYTES
 
     def _drop(self, name: bytes) -> None:
         gone = self._kept.pop(name, None)

@@ -145,6 +145,17 @@ class PlaneReader:
                     total += path.stat().st_size
         return total
 
+    def mapped_bytes(self) -> int:
+        """Bytes of all mappings."""
+        with self._lock:
+            planes = sum(plane.rows.nbytes for plane in self._planes.values())
+            return planes + sum(mapped.marks.nbytes for mapped in self._marks.values())
+
+    def marks_bytes(self) -> int:
+        """Bytes of marks in this process's own memory."""
+        with self._lock:
+            return sum(derived.marks.nbytes for derived in self._derived.values())
+
     def forget(self, segment: int) -> None:
         """Drop the mappings of a segment that no longer exists."""
         with self._lock:

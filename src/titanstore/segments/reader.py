@@ -178,6 +178,11 @@ class SegmentReader:
             if not segment_path(self.folder, number).exists():
                 self.planes.forget(number)
 
+    def mapped_bytes(self) -> int:
+        """Bytes of all mappings, of planes and marks too."""
+        with self._lock:
+            return sum(map(len, self._views.values())) + self.planes.mapped_bytes()
+
     def close(self) -> None:
         """Drop all mappings; those that a caller still looks at go with its last view."""
         with self._lock:

@@ -134,6 +134,11 @@ class BloomFilter:
         return int(struct.unpack_from("<Q", self._mapping, _ADDED_AT)[0])
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the mapping."""
+        return len(self._mapping)
+
+    @property
     def is_full(self) -> bool:
         """Past the number of keys it was built for."""
         return bool(self.added * _BITS_PER_KEY > self._bits)

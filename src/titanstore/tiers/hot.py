@@ -26,11 +26,12 @@ class HotTier:
         self._bytes_max = bytes_max
         self._policy = make_policy(policy)
         self._counters = counters
-        self._rows: dict[str, Vector] = {}
+        # read by `EmbeddingStore.get` itself: a subscript takes half the time of `lookup`
+        self.rows: dict[str, Vector] = {}
         self._bytes = 0
         self._lock = threading.Lock()
         self._pool = RowPool(bytes_max)
-        self.lookup: Callable[[str], Vector | None] = self._rows.get
+        self.lookup: Callable[[str], Vector | None] = self.rows.get
         self.touch: Callable[[str], object] = self._policy.touch
         self.epoch = 0  # raised by each invalidation
 
@@ -39,13 +40,19 @@ class HotTier:
         """Bytes of resident rows with their bookkeeping."""
         return self._bytes
 
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes of memory for rows that nothing lies in."""
+        with self._lock:
+            return self._pool.idle_bytes
+
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def keys(self) -> list[str]:
         """Resident keys, a copy."""
         with self._lock:
-            return list(self._rows)
+            return list(self.rows)
 
     def new_row(self, dimension: int, fill: Callable[[Vector], None]) -> Vector:
         """A read-only row that `fill` has written; not yet resident."""
@@ -63,16 +70,16 @@ class HotTier:
         """
         cost = row.nbytes + ROW_OVERHEAD_BYTES
         with self._lock:
-            if epoch != self.epoch or key in self._rows or cost > self._bytes_max:
+            if epoch != self.epoch or key in self.rows or cost > self._bytes_max:
                 return []
             evicted = []
             while self._bytes + cost > self._bytes_max:
                 victim = self._policy.victim()
-                self._bytes -= self._rows.pop(victim.key).nbytes + ROW_OVERHEAD_BYTES
+                self._bytes -= self.rows.pop(victim.key).nbytes + ROW_OVERHEAD_BYTES
                 self._counters.hot_evictions += 1
                 self._counters.prefetched_unread += not victim.was_read
                 evicted.append(victim.key)
-            self._rows[key] = row
+            self.rows[key] = row
             self._bytes += cost
             self._policy.admit(key, prefetched=prefetched)
         return evicted
@@ -82,7 +89,7 @@ class HotTier:
         with self._lock:
             self.epoch += 1
             for key in keys:
-                row = self._rows.pop(key, None)
+                row = self.rows.pop(key, None)
                 if row is not None:
                     self._bytes -= row.nbytes + ROW_OVERHEAD_BYTES
                     self._policy.remove(key)
@@ -91,7 +98,7 @@ class HotTier:
         """Drop everything, also what a reader is about to admit."""
         with self._lock:
             self.epoch += 1
-            for key in list(self._rows):
-                row = self._rows.pop(key)
+            for key in list(self.rows):
+                row = self.rows.pop(key)
                 self._bytes -= row.nbytes + ROW_OVERHEAD_BYTES
                 self._policy.remove(key)

@@ -75,6 +75,11 @@ class RowPool:
         """Bytes of all mappings."""
         return self._bytes
 
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes of slots in which no row lies."""
+        return sum(len(free) * width * _ITEM for width, free in self._free.items())
+
     def new_row(self, dimension: int, fill: Callable[[Vector], None]) -> tuple[Vector, bool]:
         """A read-only row whose values `fill` has written.
 

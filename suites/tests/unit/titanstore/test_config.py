@@ -23,6 +23,7 @@ BAD: dict[str, list[object]] = {
     "dimension": [0, -1, 16_384, "384", 1.5, True],
     "versions_max": [-1, 1.5, "64", None, True],
     "search": [1, "on"],
+    "publish": [1, "yes", None],
     "result_cache_entries": [-1, "3", 1.0, True],
     "search_index": ["", "hnsw", None, True],
     "lance_vectors_min": [-1, "100", None],

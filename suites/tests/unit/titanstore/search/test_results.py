@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -209,3 +211,29 @@ def test_a_write_under_way_is_not_taken_for_looked_at(store: EmbeddingStore) -> 
     store.put("nearer", at(0.0))
     assert seen[1:] == ["nearcd"]
     assert keys(store) == "nearernearc"
+
+
+@pytest.mark.parametrize("k", [1, 10, 80])
+def test_kept_results_take_what_the_store_says(tmp_path: Path, k: int) -> None:
+    """Within 15 %, of all that the interpreter allocates for them; keys of 32 characters."""
+    config = StoreConfig(
+        durability="power_cut_may_lose_store", result_cache_entries=200, prefetch=False
+    )
+    rng = np.random.default_rng(31)
+    queries = rng.standard_normal((101, 8), dtype=np.float32)
+    with EmbeddingStore.open(tmp_path, config) as store:
+        rows = rng.standard_normal((100, 8), dtype=np.float32)
+        store.put_many([f"{number:032x}" for number in range(len(rows))], rows)
+        store.search(queries[0], k)  # what the first one of all takes
+        said = store.stats().result_bytes
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for query in queries[1:]:
+                store.search(query, k)
+            gc.collect()
+            grown = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert store.stats().result_bytes - said == pytest.approx(grown, rel=0.15)

@@ -1,0 +1,1 @@
+"""Figures of a working process, where others can read them."""
