@@ -1,7 +1,8 @@
-"""Scatter of A/A rounds, sample beside sample and side after side; the numbers of decision 0013.
+"""Scatter of A/A rounds made in three ways; the numbers of decision 0013.
 
-Run by hand: `python suites/bench/compare_pairs.py [SECONDS] [REGEX]`. Rounds of both kinds take
-turns, on the checkout's own code and benchmarks.
+Run by hand: `python suites/bench/compare_pairs.py [SECONDS] [REGEX]`. Taking turns on one CPU, as
+`harness compare` does; taking turns on whatever CPUs the kernel gives; one side after the other on
+one CPU. Rounds of the three follow each other, on the checkout's own code and benchmarks.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +63,18 @@ def say(text: str) -> None:
 
 
 def main() -> None:
-    """Print the scatter of each benchmark's log ratio, both ways."""
+    """Print the scatter of each benchmark's log ratio, each way."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
     pattern = re.compile(sys.argv[2] if len(sys.argv) > 2 else "")
     suite, rng = Suite.usual(), np.random.default_rng(1)
     sides = (side("base", suite), side("head", suite))
-    paired = rounds._measured
-    found: dict[str, list[rounds.Round]] = {"paired": [], "side after side": []}
+    turns, one_cpu = rounds._measured, rounds._only_on
+    ways = {
+        "turns on one CPU": (turns, one_cpu),
+        "turns on any": (turns, lambda _: nullcontext()),
+        "side after side": (side_after_side, one_cpu),
+    }
+    found: dict[str, list[rounds.Round]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         listed = rounds.list_benches(sides[0], suite, work).benches
@@ -75,8 +82,8 @@ def main() -> None:
         loops, _ = rounds.inner_loops(sides[0], suite, benches, work)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            for name, measured in (("paired", paired), ("side after side", side_after_side)):
-                rounds._measured = measured
+            for name, way in ways.items():
+                rounds._measured, rounds._only_on = way
                 one = rounds.run_round(sides, suite, benches, loops, rng, work, run=1, number=1)
                 found[name].append(one)
     for name, made in found.items():
