@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence import check_verdicts, read_json, verdicts_of_run
+from harness.soak.collect import verify_collected
 from harness.targets import load_targets
 
 __all__ = ["differences", "verify_run"]
@@ -28,6 +29,7 @@ def verify_run(run: Path) -> list[str]:
     faults += differences("", claimed, computed)
     if read_json(run / "targets.json") != _as_json(load_targets().document):
         faults.append("targets.json is not what this checkout promises (harness/targets.toml)")
+    faults += verify_collected(run, read_json(run / "manifest.json"))
     return faults
 
 
