@@ -112,5 +112,5 @@ def verify_collected(run: Path, manifest: Mapping[str, Any]) -> list[str]:
 
 def _plain(measurement: Measurement) -> tuple[Any, ...]:
     """What the verdict hangs on."""
-    same = replace(measurement, processes=(), context={})
+    same = replace(measurement, processes=(), beside=(), context={})
     return (same, _hours(measurement))

@@ -95,7 +95,9 @@ def _time_axis(axes: Axes, starts: list[float], kills: list[float], end: float) 
 
 
 def _kills(axes: Axes, soak: Soak, end: float) -> None:
-    times, killed, recovered = [], [], []
+    times: list[float] = []
+    killed: list[int] = []
+    recovered: list[int] = []
     for at, one in soak.timeline():
         times.append(at / _HOUR_S)
         killed.append(one.kills + (killed[-1] if killed else 0))

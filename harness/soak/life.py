@@ -140,10 +140,10 @@ class Life:
                 self._wrong(f"after a kill {name!r} is {found}; wanted stamp {old} or {new}")
             votes[name] = is_new
         if len(set(votes.values())) > 1:
-            new = sorted(name for name, is_new in votes.items() if is_new)
+            done = sorted(name for name, is_new in votes.items() if is_new)
             self._wrong(
                 f"after a kill a {Kind(self._ledger.word(Header.KIND)).name.lower()} is there in "
-                f"part: {len(new)} of {len(votes)} are new, {', '.join(new[:4])}"
+                f"part: {len(done)} of {len(votes)} are new, {', '.join(done[:4])}"
             )
         return any(votes.values())
 
