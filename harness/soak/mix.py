@@ -68,6 +68,7 @@ MIXES: Mapping[str, Mapping[str, float]] = MappingProxyType(
             "get": 2 * RATES.reader,
             "search": RATES.searcher,
         },
+        "reads": {"get": 1.0},  # for trials: what grows then is not the store's work
         "resident": {**_scaled(0.2, _WRITES), "get": 0.5, "search": 0.1},
     }
 )

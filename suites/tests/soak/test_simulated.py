@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import EvidenceError
 from harness.gates import Verdict
-from harness.soak.decide import judge_growth, judge_soak
+from harness.soak.decide import judge_soak
+from harness.soak.driver import worker_environment
 from harness.soak.evidence import read_soak
+from harness.soak.layout import RESIDENT_LANE, Lane, Tail
 from harness.soak.page import write_page
 from harness.soak.progress import SoakProgress
 from harness.soak.simulate import simulate
+from harness.soak.slopes import BUDGETS, judge_slope, slope_of
 from harness.soak.verify import verify_soak
 from suites.tests.soak.small_soak import begin
 
@@ -65,12 +72,45 @@ def test_each_fault_turns_it_red(tmp_path: Path, inject: str, words: str) -> Non
     assert words in judged.wrong
 
 
-def test_a_leak_of_40_kb_an_hour_turns_it_red(tmp_path: Path) -> None:
-    """Real memory of a real process through 10 hours of an injected clock."""
-    segments = lived(
-        tmp_path / "a", hours=10.0, inject="leak", rate_share=0.125, kills_every_s=7_200.0
+def lone(folder: Path, inject: str) -> subprocess.Popen[bytes]:
+    """The process that is never killed, through 12 hours of reads: 145 looks at its memory."""
+    made = begin(folder, hours=12.0)
+    job = {
+        "folder": str(folder),
+        "lane": RESIDENT_LANE,
+        "mix": "reads",
+        "parent": os.getpid(),
+        "rate": 0.1,
+        "hours": made.hours,
+        "seed": made.seed,
+        "space": dict(made.space),
+        "settings": dict(made.settings),
+        "sample_s": made.sample_s,
+        "inject": inject,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.soak.lane"],
+        stdin=subprocess.PIPE,
+        env=worker_environment(),
     )
-    growth = judge_growth(read_soak(segments))
-    assert growth["anonymous"].verdict is Verdict.FAIL, growth["anonymous"]
-    assert growth["descriptors"].verdict is Verdict.PASS
-    assert judge_soak(read_soak(segments)).verdict is Verdict.FAIL
+    assert process.stdin is not None
+    with process.stdin as stdin:
+        stdin.write(json.dumps(job).encode())
+    process.stdin = None
+    return process
+
+
+def test_a_leak_of_40_kb_an_hour_turns_it_red_and_nothing_else_does(tmp_path: Path) -> None:
+    """Real memory of a real process, an injected clock; the same without a leak stays quiet."""
+    found = {}
+    processes = {inject: lone(tmp_path / (inject or "none"), inject) for inject in ("", "leak")}
+    for inject, process in processes.items():
+        assert process.wait(timeout=150) == 0
+        lines = Tail(
+            Lane(tmp_path / (inject or "none"), RESIDENT_LANE).samples, from_start=True
+        ).lines()
+        seen = [(line["time_s"], line["resources"]) for line in lines if "resources" in line]
+        times = [float(time_s) for time_s, _ in seen]
+        sizes = [float(resources["anonymous"]) for _, resources in seen]
+        found[inject] = judge_slope(slope_of(times, sizes), BUDGETS["anonymous"])
+    assert found == {"": Verdict.PASS, "leak": Verdict.FAIL}
