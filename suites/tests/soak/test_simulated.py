@@ -73,8 +73,8 @@ def test_each_fault_turns_it_red(tmp_path: Path, inject: str, words: str) -> Non
 
 
 def lone(folder: Path, inject: str) -> subprocess.Popen[bytes]:
-    """The process that is never killed, through 12 hours of reads: 145 looks at its memory."""
-    made = begin(folder, hours=12.0)
+    """The process that is never killed, through 7 hours of reads: 85 looks at its memory."""
+    made = begin(folder, hours=7.0)
     job = {
         "folder": str(folder),
         "lane": RESIDENT_LANE,
