@@ -32,6 +32,7 @@ from harness.report.terminal import render_terminal
 from harness.report.write import write_report
 from harness.run import Options, run_gates
 from harness.signals import INTERRUPTED, TERMINATED, sigterm_tidies_up
+from harness.soak.commands import soak as soak_command
 from harness.targets import PROFILES, load_targets
 from harness.verifiers import verify_folder
 from harness.workload.editing import EditingSession, editing_session
@@ -78,6 +79,7 @@ def main() -> None:
 main.add_command(prove_command)
 main.add_command(compare_command)
 main.add_command(calibrate_command)
+main.add_command(soak_command)
 
 
 main.add_command(bench)

@@ -118,6 +118,8 @@ def judge_row(
     fault = _invalid_because(row, measurement, setting)
     if fault:
         return _without_interval(row, Verdict.INVALID, fault, measurement)
+    if measurement.wrong:
+        return _without_interval(row, Verdict.FAIL, measurement.wrong, measurement)
     try:
         interval = row_interval(row, measurement.processes)
     except ValueError as error:
@@ -132,6 +134,8 @@ def judge_row(
             return _without_interval(row, Verdict.INVALID, fault, measurement)
         verdict = Verdict.INFEASIBLE
         reason = f"the best this data allows is on the wrong side of the limit: {bound.reason}"
+    elif measurement.unfinished:
+        verdict, reason = Verdict.INCONCLUSIVE, measurement.unfinished
     elif verdict is Verdict.INCONCLUSIVE:
         reason = "the interval straddles the limit"
     return RowVerdict(

@@ -84,6 +84,10 @@ class Measurement:
         Tier of the data: "live", "recorded", "emulated", "synthetic"; "real-time", "simulated".
     failure
         Why there are no values; an empty string if there are.
+    wrong
+        What the subject did wrong, whatever the values say: then the verdict is FAIL.
+    unfinished
+        What is missing that more of the same would bring: then the verdict is INCONCLUSIVE.
     """
 
     id: str
@@ -101,6 +105,8 @@ class Measurement:
     bound: Bound | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
+    wrong: str = ""
+    unfinished: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.id):

@@ -41,6 +41,7 @@ from harness.population import build_store
 from harness.prepare import prepare
 from harness.prove.proof import Identity, gates_digest
 from harness.report.write import write_report
+from harness.soak.collect import collect_soak, copied_segments
 from harness.subjects.reference import ReferenceSubject, effective_config
 from harness.targets import load_targets
 from harness.waivers import load_waivers
@@ -93,8 +94,8 @@ class _StageTimes(Progress):
     def __init__(self, inner: Progress) -> None:
         self._begun: list[tuple[str, float]] = []
         self._inner = inner
-        self.step = inner.step  # type: ignore[method-assign]  # handed on as it is
-        self.note = inner.note  # type: ignore[method-assign]
+        # handed on as they are
+        self.step, self.note = inner.step, inner.note  # type: ignore[method-assign]
 
     def stage(self, name: str, steps: int) -> None:
         self._begun.append((name, time.monotonic()))
@@ -209,6 +210,10 @@ def run_gates(options: Options, progress: Progress) -> Path:
         measurements, absent, fixtures = _measure(
             options, stages, run / "work", settings, config_digest, code, machine_id
         )
+        if not options.only or "soak.day" in options.only:
+            chain = {"machine": machine_id, "config_digest": config_digest}
+            endured, absent["soak.day"] = collect_soak(options.reports, run, code=code, **chain)
+            measurements += endured
         for measurement in measurements:
             write_measurement(run, measurement)
         # what was measured while the tree changed is of neither tree: then all rows are INVALID
@@ -256,7 +261,7 @@ def run_gates(options: Options, progress: Progress) -> Path:
             "gates_digest": digest,
             "proof_fault": proof_fault,
             "samples": seal_samples(run),
-            "sealed": seal_files(run, SEALED),
+            "sealed": seal_files(run, [*SEALED, *copied_segments(run)]),
         }
         _judge(run, manifest, progress)
     except BaseException:
@@ -369,10 +374,10 @@ def _absent(options: Options, made: set[str], recorded: Sequence[RecordedSet]) -
     for row in load_targets().rows().values():
         if row.measurement in made:
             continue
-        if row.gate not in MEASURES:
-            reason = "this build of the harness has no measure for it yet"
-        elif options.only and row.gate not in options.only:
+        if options.only and row.gate not in options.only:
             reason = "not asked for (--only)"
+        elif row.gate not in MEASURES:
+            reason = "this build of the harness has no measure for it yet"
         elif row.measurement.endswith("-git"):
             reason = "no repository given (--git PATH)"
         elif "recorded" in row.accepts and "emulated" not in row.accepts and not recorded:

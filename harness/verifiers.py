@@ -8,6 +8,7 @@ from harness.anchor_files import verify_anchor
 from harness.compare.documents import is_compare, verify_compare
 from harness.errors import UsageError
 from harness.prove.prover import verify_proof
+from harness.soak.verify import verify_soak
 from harness.verify import verify_run
 
 __all__ = ["verify_folder"]
@@ -16,8 +17,8 @@ __all__ = ["verify_folder"]
 def verify_folder(folder: Path) -> list[str]:
     """Every difference between what a folder claims and what its evidence gives.
 
-    A run of the gates (verdicts.json), a comparison (compare.json), a proof (proof.json) or an
-    anchor (anchor.json).
+    A run of the gates (verdicts.json), a comparison (compare.json), a proof (proof.json), an anchor
+    (anchor.json) or a soak (soak.json).
 
     Raises
     ------
@@ -35,4 +36,6 @@ def verify_folder(folder: Path) -> list[str]:
         return verify_proof(folder)
     if "anchor.json" in has:
         return verify_anchor(folder)
-    raise UsageError(f"{folder}: neither a run nor a comparison nor a proof nor an anchor")
+    if "soak.json" in has:
+        return verify_soak(folder)
+    raise UsageError(f"{folder}: neither a run nor a comparison, a proof, an anchor or a soak")

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.evidence import check_verdicts, read_json, verdicts_of_run
 from harness.pages import page_faults
+from harness.soak.collect import verify_collected
 from harness.targets import load_targets
 
 __all__ = ["differences", "verify_run"]
@@ -29,6 +30,7 @@ def verify_run(run: Path) -> list[str]:
     faults += differences("", claimed, computed)
     if read_json(run / "targets.json") != _as_json(load_targets().document):
         faults.append("targets.json is not what this checkout promises (harness/targets.toml)")
+    faults += verify_collected(run, read_json(run / "manifest.json"))
     return faults + page_faults(run)
 
 

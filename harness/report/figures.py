@@ -22,6 +22,7 @@ from harness.report.search_figures import (
     drawn_recall,
     drawn_sessions,
 )
+from harness.report.soak_figure import drawn_soak
 
 __all__ = ["Figure", "build_figures"]
 
@@ -104,6 +105,9 @@ def build_figures(report: Report, run_dir: Path) -> tuple[Figure, ...]:
         ),
         ("startup", "Start-up", "raw samples of startup.time", _starts(report, run_dir)),
     )
+    endured = drawn_soak(run_dir)
+    if endured is not None:  # without a soak the row soak.day says so, and how to get one
+        plans += (("soak", "Soak", "segments of a soak", endured),)
     return tuple(_finish(*plan) for plan in plans)
 
 

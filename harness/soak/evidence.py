@@ -15,7 +15,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -71,17 +71,34 @@ class Observation:
         Answers that were wrong since then.
     resources
         Sizes by name, where they were looked at: those of `slopes.BUDGETS` and others.
+    latencies
+        Lower quartiles, in seconds, of what the resident process did since they were last looked
+        at: of its calls by kind, and of the references beside them (`latency.REFERENCES`).
+    process
+        Which process the resources are of: a number that is new whenever it was started anew.
+    kills, recovered
+        Processes killed on purpose since the observation before, and restarts after a kill that
+        verified all they had to.
+    note
+        What else happened, in words.
     """
 
     time_s: float
     operations: int
     mismatches: int = 0
     resources: Mapping[str, float] = field(default_factory=dict)
+    latencies: Mapping[str, float] = field(default_factory=dict)
+    process: int = 0
+    kills: int = 0
+    recovered: int = 0
+    note: str = ""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.time_s) and self.operations >= 0 and self.mismatches >= 0):
+        counts = (self.operations, self.mismatches, self.kills, self.recovered)
+        if not math.isfinite(self.time_s) or min(counts) < 0:
             raise ValueError(f"{self} cannot have been observed")
-        if not all(math.isfinite(value) for value in self.resources.values()):
+        sizes = (*self.resources.values(), *self.latencies.values())
+        if not all(math.isfinite(value) for value in sizes):
             raise ValueError(f"a resource of {dict(self.resources)} is not a finite number")
 
 
@@ -103,19 +120,50 @@ class Soak:
         """Wrong answers in all."""
         return sum(one.mismatches for segment in self.segments for one in segment)
 
-    def series(self, resource: str) -> tuple[list[float], list[float]]:
-        """Times and values of one resource, on one clock that leaves out what does not count."""
-        times: list[float] = []
-        values: list[float] = []
+    @property
+    def kills(self) -> int:
+        """Processes killed on purpose."""
+        return sum(one.kills for segment in self.segments for one in segment)
+
+    @property
+    def recovered(self) -> int:
+        """Of these, those whose successors verified all that they had to."""
+        return sum(one.recovered for segment in self.segments for one in segment)
+
+    @property
+    def operations(self) -> int:
+        """Verified in all."""
+        return sum(one.operations for segment in self.segments for one in segment)
+
+    def timeline(self) -> Iterator[tuple[float, Observation]]:
+        """Every observation, on one clock that leaves out what does not count."""
         offset = 0.0
         for segment in self.segments:
             for place, one in enumerate(segment):
                 if place:
                     offset += _counted(segment[place - 1], one)
-                if resource in one.resources and (not times or offset > times[-1]):
-                    times.append(offset)
-                    values.append(one.resources[resource])
+                yield offset, one
+
+    def series(self, resource: str) -> tuple[list[float], list[float]]:
+        """Times and values of one resource, on the clock of `timeline`."""
+        times: list[float] = []
+        values: list[float] = []
+        for time_s, one in self.timeline():
+            if resource in one.resources and (not times or time_s > times[-1]):
+                times.append(time_s)
+                values.append(one.resources[resource])
         return times, values
+
+    def longest(self, resource: str) -> tuple[list[float], list[float]]:
+        """The part of `series` in which one process lived longest: no slope crosses a restart."""
+        pieces: dict[int, tuple[list[float], list[float]]] = {}
+        for time_s, one in self.timeline():
+            times, values = pieces.setdefault(one.process, ([], []))
+            if resource in one.resources and (not times or time_s > times[-1]):
+                times.append(time_s)
+                values.append(one.resources[resource])
+        lengths = {name: piece[0][-1] - piece[0][0] for name, piece in pieces.items() if piece[0]}
+        return pieces[max(lengths, key=lengths.__getitem__)] if lengths else ([], [])
 
 
 def counted_s(segment: Sequence[Observation]) -> float:

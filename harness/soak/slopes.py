@@ -30,6 +30,9 @@ _PLATEAU_SHARE_MAX = 0.5  # a plateau that begins later leaves too little to jud
 
 # Growth an hour that is still no leak. Anonymous memory: 30 days of it are 7 MB, as much as both
 # tiers may hold; 12 block medians of a day tell 40 KB from it always and 2 KB in 98 % of days.
+# Files: 12 a day, less than one for each 60 kills, so that a kill that leaves a file behind shows.
+# Versions: what a store takes in an hour is some 200; what it keeps moves between its bounds as
+# configurations change, by which a day's slope is uncertain by half a version an hour.
 BUDGETS: Mapping[str, float] = MappingProxyType(
     {
         "anonymous": 10_000.0,
@@ -37,6 +40,8 @@ BUDGETS: Mapping[str, float] = MappingProxyType(
         "clean file pages": 1_000_000.0,
         "descriptors": 0.5,
         "threads": 0.5,
+        "files": 0.5,
+        "versions": 2.0,
     }
 )
 

@@ -303,7 +303,8 @@ def test_verdicts_page_is_the_verdicts_and_gates() -> None:
     assert list(table(page, "Verdicts")) == [str(verdict) for verdict in Verdict]
     gates = load_targets().gates
     told = {name: cells[0] for name, cells in table(page, "Gates").items()}
-    assert told == {gate.id: "measured" if gate.id in MEASURES else "NOT RUN" for gate in gates}
+    measured = {*MEASURES, "soak.day"}  # which a run finds, and does not make
+    assert told == {gate.id: "measured" if gate.id in measured else "NOT RUN" for gate in gates}
     tiers = {tier for gate in gates for row in gate.rows for tier in row.accepts}
     assert table(page, "Evidence tiers").keys() == tiers | {"simulated"}
 
