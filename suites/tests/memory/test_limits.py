@@ -1,0 +1,78 @@
+"""Risk: a hot path starts to hold, or to need at once, more memory than it did.
+
+pytest-memray fails a test whose body allocates more than its limit, small objects included
+(`trace_python_allocators` in pyproject.toml). A limit is what the path was measured to need and
+half as much again; with the tiers full before, a path needs scratch and what it changes, and what
+it keeps for good has nowhere to hide: 2 000 calls that keep 100 bytes each are 200 kB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fixtures.vectors import GENERATORS
+from titanstore import EmbeddingStore, StoreConfig
+
+DOCUMENTS, CHUNKS, DIMENSION = 40, 22, 1024
+COUNT = DOCUMENTS * CHUNKS
+ROWS = GENERATORS["bfloat16_divided"](np.random.default_rng(7), COUNT, DIMENSION)
+KEYS = [f"{row:032x}" for row in range(COUNT)]
+ORDER = np.random.default_rng(8).permutation(np.arange(2_000) % COUNT).tolist()
+UPDATES = 120
+
+
+def content(document: int, turn: int = 0) -> list[tuple[str, np.ndarray]]:
+    first = document * CHUNKS
+    chunks = [(KEYS[row], ROWS[row]) for row in range(first, first + CHUNKS)]
+    if turn:
+        key = hashlib.blake2b(f"{turn}".encode(), digest_size=16).hexdigest()
+        chunks[turn % CHUNKS] = (key, ROWS[turn % COUNT])
+    return chunks
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddingStore]:
+    """Each path was followed before: what is made on first use is there, the tiers are full."""
+    path: Path = tmp_path_factory.mktemp("limits") / "store"
+    with EmbeddingStore.open(path, StoreConfig()) as opened:
+        for document in range(DOCUMENTS):
+            opened.update_document(f"document {document}", content(document))
+        for place in ORDER:
+            opened.get(KEYS[place])
+        for place in range(20):
+            opened.search(ROWS[place])
+        for turn in range(1, 20):
+            opened.update_document("document 0", content(0, turn))
+        opened.update_document("document 0", content(0))
+        opened.wait_for_prefetch()
+        yield opened
+
+
+@pytest.mark.limit_memory("400 KB")
+def test_reads_keep_nothing(store: EmbeddingStore) -> None:
+    for place in ORDER:
+        store.get(KEYS[place])
+    store.wait_for_prefetch()
+
+
+@pytest.mark.limit_memory("400 KB")
+def test_writes_keep_nothing(store: EmbeddingStore) -> None:
+    for turn in range(UPDATES):
+        store.put(f"put {turn}", ROWS[turn])
+
+
+@pytest.mark.limit_memory("400 KB")
+def test_searches_keep_nothing(store: EmbeddingStore) -> None:
+    for place in range(UPDATES):
+        store.search(ROWS[place] + ROWS[place + 1])
+
+
+@pytest.mark.limit_memory("400 KB")
+def test_updates_keep_nothing(store: EmbeddingStore) -> None:
+    for turn in range(1, UPDATES):
+        store.update_document(f"document {turn % DOCUMENTS}", content(turn % DOCUMENTS, turn))
