@@ -66,7 +66,7 @@ class MemoryOptions:
     processes: int = 2
     files: int = 100
     sizes: tuple[int, ...] = (2_000, 10_000, 100_000)
-    budgets: tuple[int, ...] = (500_000, 1_000_000, 2_000_000, 3_000_000)
+    budgets: tuple[int, ...] = (500_000, 1_500_000, 3_000_000)
     sessions: tuple[str, ...] = tuple(SHAPES)
     leak_bytes: int = 0
     interval_s: float = 0.1
