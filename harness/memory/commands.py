@@ -25,8 +25,7 @@ from harness.signals import INTERRUPTED, sigterm_tidies_up
 __all__ = ["memory", "show_profile"]
 
 _FULL = {
-    "operations": 100_000,
-    "processes": 3,
+    "processes": 5,
     "sizes": (2_000, 10_000, 100_000, 1_000_000),
 }
 _WIDTH_MAX = 120
@@ -36,12 +35,13 @@ _WIDTH_MAX = 120
 @click.option(
     "--full",
     is_flag=True,
-    help="100 000 operations a session, 3 processes, up to 1 000 000 vectors: half an hour.",
+    help="5 processes of each kind, and up to 1 000 000 vectors: half an hour and more.",
 )
 @click.option(
     "--operations",
     type=click.IntRange(min=1_000),
-    help="Accesses of a plain session.  [default: 30000; --full: 100000]",
+    help="Accesses of a plain session. With fewer, what is still filling looks like growth.  "
+    "[default: 100000]",
 )
 @click.option(
     "--sizes",

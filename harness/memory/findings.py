@@ -36,6 +36,7 @@ TIER_TOLERANCE = 0.10  # a tier's statement and the kernel's must agree so well
 GROWING = ("anonymous", "shared memory", "descriptors", "threads")
 _CONFIDENCE = 0.95
 _POINTS_MIN = 3
+_SHORT_H = 12.0  # hours of a session; its heap is full after some five
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +129,16 @@ def growth_findings(
             nothing = {"estimate": None, "low": None, "high": None}
             found.append(Finding(verdict=Verdict.NOT_RUN, reason=str(error), **nothing, **common))
             continue
+        reason = f"plateau after {slope.plateau_s / 3600:.1f} of {hours[-1]:.1f} h"
+        if hours[-1] < _SHORT_H:
+            reason += "; so short a session is still filling: take 100 000 operations"
         found.append(
             Finding(
                 verdict=judge_slope(slope, budget),
                 estimate=slope.estimate,
                 low=slope.low,
                 high=slope.high,
-                reason=f"plateau after {slope.plateau_s / 3600:.1f} h of the session",
+                reason=reason,
                 **common,
             )
         )

@@ -61,7 +61,7 @@ class MemoryOptions:
 
     reports: Path
     recorded: Path | None
-    operations: int = 30_000
+    operations: int = 100_000
     traced_operations: int = 3_000
     processes: int = 2
     files: int = 100
@@ -372,8 +372,6 @@ def _kept(process: Process) -> dict[str, Any]:
 def _with_hours(samples: Sequence[Mapping[str, Any]], trace: Path) -> list[dict[str, Any]]:
     """Samples with the session's own clock, in hours, at the operations done."""
     times_ns = np.load(trace / "accesses.npy", mmap_mode="r")[:, 4]
-    return [
-        {**one, "hours": float(times_ns[min(one["operations"], len(times_ns)) - 1]) / 3.6e12}
-        for one in samples
-        if one["operations"] > 0
-    ]
+    done = [min(one["operations"], len(times_ns)) for one in samples]
+    hours = [float(times_ns[count - 1]) / 3.6e12 if count else 0.0 for count in done]
+    return [{**one, "hours": hour} for one, hour in zip(samples, hours, strict=True)]

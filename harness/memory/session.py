@@ -25,10 +25,11 @@ from harness.probes.memory import counted_bytes, reset_peak_resident
 from harness.probes.resources import bytes_by_room, resources
 from harness.subjects.reference import LOADED_ON_USE, ReferenceSubject
 
-__all__ = ["PACKAGES", "PROGRESS", "sample"]
+__all__ = ["ENDED", "PACKAGES", "PROGRESS", "sample"]
 
 PACKAGES = ("titanstore", "lmdb", "numpy", "zstandard", "numkong")
 PROGRESS = struct.Struct("<q")
+ENDED = -1
 _FRAMES = 8
 _GROWTH_FROM = 0.5  # of a traced session: the tiers are full by then
 _LEAK_PIECE = 1_024
@@ -52,10 +53,10 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
         looks.take("before")
         if traced is not None:
             tracemalloc.start(_FRAMES)
+        told.done(0)  # whoever watches has a first look before the store is there
         subject = None if mode == "control" else _open(job)
         on_visit = told.done if traced is None else traced.watching(told.done)
         searches = 0
-        told.done(0)
         if subject is None:
             replay.run_without(on_visit)
         else:
@@ -66,6 +67,7 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
         if traced is not None:
             facts |= traced.end()
         looks.take("after")
+        told.end()
         if subject is not None:
             facts |= _facts(subject, job)
             subject.close()
@@ -110,6 +112,10 @@ class _Told:
         os.pwrite(self._handle, PROGRESS.pack(operations), 0)
         while len(self._leaked) * 1_000 * _LEAK_PIECE < operations * self._leak_bytes:
             self._leaked.append(bytearray(b"\x5a" * _LEAK_PIECE))
+
+    def end(self) -> None:
+        """The session is over: what is seen from now on is not its."""
+        os.pwrite(self._handle, PROGRESS.pack(ENDED), 0)
 
     def __enter__(self) -> _Told:
         return self

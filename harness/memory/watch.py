@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.memory.session import PROGRESS
+from harness.memory.session import ENDED, PROGRESS
 from harness.probes.memory import page_types
 from harness.probes.resources import resources
 
@@ -42,19 +42,12 @@ class Watch:
     ----------
     progress
         Where the session says how many accesses are done; nothing is kept before it says so.
-    on_look
-        Told the operations done, in the watching thread.
+    interval_s
+        From the beginning of one look to that of the next.
     """
 
-    def __init__(
-        self,
-        progress: Path,
-        on_look: Callable[[int], None] = lambda _: None,
-        *,
-        interval_s: float = _INTERVAL_S,
-    ) -> None:
+    def __init__(self, progress: Path, *, interval_s: float = _INTERVAL_S) -> None:
         self._progress = progress
-        self._on_look = on_look
         self._interval_s = interval_s
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
@@ -69,17 +62,20 @@ class Watch:
         while not self._end.is_set():
             begin = time.monotonic()
             try:
-                told = self._progress.read_bytes()
-                if len(told) == PROGRESS.size:
-                    (operations,) = PROGRESS.unpack(told)
+                operations = self._operations()
+                if operations >= 0:
                     found = Sample(
                         operations=operations, by_type=page_types(pid), resources=resources(pid)
                     )
-                    self.samples.append(found)
-                    self._on_look(operations)
-            except (OSError, KeyError, ValueError):
+                    if self._operations() != ENDED:  # else the store may have been closed meanwhile
+                        self.samples.append(found)
+            except (OSError, KeyError, ValueError, struct.error):
                 pass  # it has not begun, or has just ended: half a file says nothing
             self._end.wait(max(0.0, self._interval_s - (time.monotonic() - begin)))
+
+    def _operations(self) -> int:
+        (operations,) = PROGRESS.unpack(self._progress.read_bytes())
+        return int(operations)
 
     def __enter__(self) -> Watch:
         return self
@@ -90,7 +86,7 @@ class Watch:
             self._thread.join()
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The samples, with operations that rise: what came after the end is left out."""
+        """The samples, of those with equal operations the first alone."""
         found: list[dict[str, Any]] = []
         for one in self.samples:
             if not found or one.operations > found[-1]["operations"]:
