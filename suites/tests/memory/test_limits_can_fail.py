@@ -18,7 +18,7 @@ from suites.tests.memory.test_limits import *
 kept = []
 
 
-@pytest.mark.limit_memory("400 KB")
+@pytest.mark.limit_memory("250 KB")
 def test_reads_that_keep(store):
     for place in ORDER:
         store.get(KEYS[place])
