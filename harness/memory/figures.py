@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from harness.memory.accounts import page_type_growth
 from harness.memory.findings import Line
+from harness.probes.memory import PAGE_TYPES
 from harness.report.canvas import LIMIT, SERIES, STYLES, Canvas, in_units, style, svg_of
 from harness.report.quantity import format_quantity, scale_of
 
@@ -33,11 +34,10 @@ def draw_timeline(name: str, timeline: Sequence[Mapping[str, Any]], limit: float
     Parameters
     ----------
     limit
-        Of what the store may add, in bytes; clean file pages do not count and lie above.
+        Of what the store may add, in bytes; clean file pages do not count and have their own axes.
     """
     operations = [float(one["operations"]) for one in timeline]
     layers = page_type_growth(timeline)
-    total = [sum(column) for column in zip(*layers.values(), strict=True)]
     last = {kind: values[-1] for kind, values in layers.items()}
     words = ", ".join(f"{kind} {format_quantity(v, 'B', limit=1e6)}" for kind, v in last.items())
     alternative = (
@@ -45,12 +45,13 @@ def draw_timeline(name: str, timeline: Sequence[Mapping[str, Any]], limit: float
         f"{operations[-1]:.0f} operations; at the end {words}."
     )
     with style():
-        canvas = Canvas(figsize=_SIZE, layout="constrained")
-        axes = canvas.add_subplot()
-        axes.stackplot(operations, *layers.values(), colors=SERIES, labels=list(layers))
-        axes.axhline(limit, color=LIMIT, linewidth=1.4)
-        axes.annotate(
-            f"limit {format_quantity(limit, 'B', exact=True)}, clean file pages apart",
+        canvas = Canvas(figsize=(_SIZE[0], 1.3 * _SIZE[1]), layout="constrained")
+        counted, beside = canvas.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        _stack(counted, operations, {k: layers[k] for k in PAGE_TYPES[:-1]}, SERIES)
+        _stack(beside, operations, {PAGE_TYPES[-1]: layers[PAGE_TYPES[-1]]}, SERIES[4:])
+        counted.axhline(limit, color=LIMIT, linewidth=1.4)
+        counted.annotate(
+            f"limit {format_quantity(limit, 'B', exact=True)}",
             (0.99, limit),
             xycoords=("axes fraction", "data"),
             xytext=(0, 3),
@@ -59,12 +60,23 @@ def draw_timeline(name: str, timeline: Sequence[Mapping[str, Any]], limit: float
             color=LIMIT,
             fontsize=9,
         )
-        axes.set_ylim(0, 1.25 * max(*total, limit))
-        axes.set_xlim(0, operations[-1])
-        _bytes_on(axes, "y", max(*total, limit))
-        axes.set_xlabel("operations")
-        axes.legend(loc="upper left", ncols=2, fontsize=8)
+        counted.set_ylim(0, max(counted.get_ylim()[1], 1.4 * limit))
+        beside.set_xlim(0, operations[-1])
+        beside.set_xlabel("operations")
         return Drawing(svg=svg_of(canvas, name, alternative), alternative=alternative)
+
+
+def _stack(
+    axes: Axes,
+    places: Sequence[float],
+    layers: Mapping[str, Sequence[float]],
+    colours: Sequence[str],
+) -> None:
+    top = max(sum(column) for column in zip(*layers.values(), strict=True))
+    axes.stackplot(places, *layers.values(), colors=colours, labels=list(layers))
+    axes.set_ylim(0, 1.4 * max(top, 1.0))
+    _bytes_on(axes, "y", top)
+    axes.legend(loc="upper left", ncols=2, fontsize=8)
 
 
 def draw_many(
@@ -105,6 +117,7 @@ def draw_many(
                 linewidth=1.4,
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _place: format_quantity(value, "count"))
         top = max(max(values) for values in added.values())
         axes.set_ylim(0, 1.3 * top)
         _bytes_on(axes, "y", top)

@@ -130,11 +130,12 @@ def growth_findings(
             found.append(Finding(verdict=Verdict.NOT_RUN, reason=str(error), **nothing, **common))
             continue
         reason = f"plateau after {slope.plateau_s / 3600:.1f} of {hours[-1]:.1f} h"
-        if hours[-1] < _SHORT_H:
+        verdict = judge_slope(slope, budget)
+        if verdict is not Verdict.PASS and hours[-1] < _SHORT_H:
             reason += "; so short a session is still filling: take 100 000 operations"
         found.append(
             Finding(
-                verdict=judge_slope(slope, budget),
+                verdict=verdict,
                 estimate=slope.estimate,
                 low=slope.low,
                 high=slope.high,
