@@ -117,8 +117,8 @@ def _search(
     def calls(count: int) -> None:
         for _ in range(count):
             first, second = rng.integers(len(vectors), size=2)
-            noise = rng.standard_normal(vectors.shape[1]).astype(np.float32) * np.float32(1e-3)
-            subject.search(vectors[first] + vectors[second] + noise)
+            noise = rng.standard_normal(vectors.shape[1], dtype=np.float32)
+            subject.search(vectors[first] + vectors[second] + np.float32(1e-3) * noise)
 
     return calls
 

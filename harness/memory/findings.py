@@ -126,7 +126,7 @@ def growth_findings(
         try:
             slope = slope_of(times, values)
         except ValueError as error:
-            nothing = {"estimate": None, "low": None, "high": None}
+            nothing: dict[str, Any] = {"estimate": None, "low": None, "high": None}
             found.append(Finding(verdict=Verdict.NOT_RUN, reason=str(error), **nothing, **common))
             continue
         reason = f"plateau after {slope.plateau_s / 3600:.1f} of {hours[-1]:.1f} h"
@@ -164,7 +164,7 @@ def line_finding(
     try:
         line = fit(places, values)
     except ValueError as error:
-        nothing = {"estimate": None, "low": None, "high": None}
+        nothing: dict[str, Any] = {"estimate": None, "low": None, "high": None}
         return (
             Finding(
                 name=name,

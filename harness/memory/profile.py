@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,15 +187,13 @@ class _Maker:
         chosen: list[tuple[str, Make]] = []
         for name in self._options.sessions:
             chosen += [
-                (f"session {name}", lambda name=name: self._session(name)),
-                (f"traced {name}", lambda name=name: self._traced(name)),
-                (f"memray {name}", lambda name=name: self._memray(name)),
+                (f"session {name}", partial(self._session, name)),
+                (f"traced {name}", partial(self._traced, name)),
+                (f"memray {name}", partial(self._memray, name)),
             ]
         first = self._options.sessions[0]
-        chosen.append(("filling", lambda: self._fillings(first)))
-        chosen += [
-            (f"vectors {size}", lambda size=size: self._many(size)) for size in self._options.sizes
-        ]
+        chosen.append(("filling", partial(self._fillings, first)))
+        chosen += [(f"vectors {size}", partial(self._many, size)) for size in self._options.sizes]
         return chosen
 
     def part(self, name: str, make: Make) -> dict[str, Any]:

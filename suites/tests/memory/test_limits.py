@@ -1,7 +1,7 @@
 """Risk: a hot path starts to hold, or to need at once, more memory than it did.
 
 pytest-memray fails a test whose body allocates more than its limit at once, small objects included
-(`trace_python_allocators` in pyproject.toml) and address space of files too. So the store is small
+(`--trace-python-allocators`, pyproject.toml) and address space of files too. So the store is small
 and its tiers smaller still. A limit is what the path was measured to need (163 kB, 641 kB, 1.38 MB,
 2.49 MB) and half as much again. It notices what keeps 45 bytes a read, 2 kB a search, 4 kB a write,
 7 kB an update; `harness memory` and the soak notice less.

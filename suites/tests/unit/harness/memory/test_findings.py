@@ -72,7 +72,8 @@ def test_too_few_samples_say_nothing() -> None:
 def test_a_line_is_found_with_its_bounds() -> None:
     rng = np.random.default_rng(5)
     places = np.repeat([1e3, 1e4, 1e5, 1e6], 3)
-    line = fit(places, 2e6 + 0.75 * places + rng.normal(0, 20_000, places.size))
+    values = 2e6 + 0.75 * places + rng.normal(0, 20_000, places.size)
+    line = fit(places.tolist(), values.tolist())
     assert line.low < 0.75 < line.high
     assert line.high - line.low < 0.1
     assert line.intercept == pytest.approx(2e6, rel=0.02)

@@ -13,6 +13,7 @@ import harness.cli
 from harness.errors import EvidenceError, UsageError
 from harness.gates import Verdict
 from harness.memory import profile as profile_module
+from harness.memory.commands import memory
 from harness.memory.page import write_memory_page
 from harness.memory.profile import MemoryOptions, Profile, profile_memory
 from harness.memory.recordings import summary_of
@@ -172,6 +173,6 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
 
 
 def test_help_says_what_comes_out() -> None:
-    told = CliRunner().invoke(harness.cli.memory, ["--help"]).output
+    told = CliRunner().invoke(memory, ["--help"]).output
     assert "Exit status" in told
     assert "memory.html" in told
