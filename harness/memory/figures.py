@@ -117,7 +117,9 @@ def draw_many(
                 linewidth=1.4,
             )
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _place: format_quantity(value, "count"))
+        chosen = sorted(set(sizes))
+        axes.set_xticks(chosen, [format_quantity(size, "count") for size in chosen])
+        axes.set_xticks([], minor=True)
         top = max(max(values) for values in added.values())
         axes.set_ylim(0, 1.3 * top)
         _bytes_on(axes, "y", top)

@@ -174,7 +174,10 @@ def _session(
         "account": judged.accounts[name],
         "by_type": added_by("by_type", processes, controls),
         "peak": first["peak_resident"] - sum(begin.values()),
-        "growth": [one for one in traced["growth"] if one["size"] > 0][:_SITES],
+        # "other" is mostly the instrument: what it keeps of its first look
+        "growth": [one for one in traced["growth"] if one["size"] > 0 and one["site"] != "other"][
+            :_SITES
+        ],
         "growth_operations": traced["growth_operations"],
         "modules": list(traced["by_module"].items())[:_MODULES],
         "recorded": {**recorded, "sites": recorded["sites"][:_SITES]},
