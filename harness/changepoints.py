@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import ruptures
 from numpy.typing import NDArray
 
 __all__ = ["SHORTEST", "Step", "find_steps"]
@@ -91,6 +90,8 @@ def _segments(scaled: Values) -> list[int]:
     """Where segments begin, but for the first."""
     if scaled.size < 2 * SHORTEST:
         return []
+    import ruptures  # with scipy.stats two seconds of every command's start
+
     search = ruptures.Pelt(model="l1", min_size=SHORTEST, jump=1).fit(scaled)
     ends: list[int] = search.predict(pen=_PENALTY * math.log(scaled.size))
     return ends[:-1]

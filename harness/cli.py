@@ -26,6 +26,10 @@ from harness.display import ConsoleProgress
 from harness.doctor import diagnose
 from harness.environment import project_root
 from harness.errors import EvidenceError, HarnessError
+from harness.hotpaths.commands import hotpaths, show_hotpaths
+from harness.hotpaths.page import is_hotpaths
+from harness.memory.commands import memory, show_profile
+from harness.memory.page import is_profile
 from harness.prove.commands import command as prove_command
 from harness.report.model import read_report
 from harness.report.terminal import render_terminal
@@ -84,6 +88,8 @@ main.add_command(soak_command)
 
 main.add_command(bench)
 main.add_command(trend)
+main.add_command(memory)
+main.add_command(hotpaths)
 
 
 _RUN = click.argument(
@@ -221,8 +227,17 @@ def anchor(run: Path | None, label: str, reports: Path | None) -> None:
 @main.command()
 @_RUN
 def report(run: Path | None) -> None:
-    """Write the pages of RUN, or of a comparison, again from its files, and show the table."""
+    """Write the pages of RUN again from its files, and show the table.
+
+    RUN may also be the folder of a comparison, of a memory profile or of a profile of hot paths.
+    """
     folder = _run_folder(run)
+    if is_profile(folder):
+        show_profile(folder)
+        return
+    if is_hotpaths(folder):
+        show_hotpaths(folder)
+        return
     if is_compare(folder):
         write_pages(folder)
         show_compare(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -53,6 +54,7 @@ def diagnose() -> list[Finding]:
         _git,
         _tracing,
         _lancedb,
+        _profilers,
     )
     return [check() for check in checks]
 
@@ -202,6 +204,24 @@ def _lancedb() -> Finding:
         seen="found" if found else "not installed",
         advice="" if found else "rows that ask for LanceDB, and its figures beside, are INVALID",
     )
+
+
+def _profilers() -> Finding:
+    absent = [name for name in ("memray", "py_spy") if not _is_installed(name)]
+    return Finding(
+        what="profilers",
+        state="worse" if absent else "good",
+        seen=f"{' and '.join(absent)} not installed" if absent else "memray, py-spy",
+        advice="harness memory, harness hotpaths: install the extra `harness`" if absent else "",
+    )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _git() -> Finding:

@@ -1,9 +1,9 @@
 """A fresh process for each set of samples.
 
 The parent starts `python -m harness.worker MODULE`, writes a job as JSON to its standard input and
-reads the answer from its standard output. MODULE is one of harness.measures; its `sample(job)`
-does the work. A worker that dies, hangs or answers nonsense is a failure of its measurement, with
-its last words as the reason.
+reads the answer from its standard output. MODULE is one of harness.measures, or a module's full
+name; its `sample(job)` does the work. A worker that dies, hangs or answers nonsense is a failure of
+its measurement, with its last words as the reason.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WorkerError(Exception):
 
 
 Task = tuple[str, Mapping[str, Any]]
-"""A module of harness.measures, and the job that its `sample` is given."""
+"""A module of harness.measures or any by its full name, and the job for its `sample`."""
 
 
 @dataclass(slots=True)
@@ -53,15 +53,21 @@ class _Running:
     is_late: bool = False
 
 
-def run_worker(measure: str, job: Mapping[str, Any], *, timeout_s: float = 300.0) -> Process:
-    """Take the samples of one job in a fresh process.
+def run_worker(
+    measure: str,
+    job: Mapping[str, Any],
+    *,
+    timeout_s: float = 300.0,
+    on_start: Callable[[int], None] | None = None,
+) -> Process:
+    """Take the samples of one job in a fresh process; `on_start` is told its process id.
 
     Raises
     ------
     WorkerError
         It exited with an error, was killed, hung, or its answer is not what `sample` returns.
     """
-    return run_workers(measure, [job], timeout_s=timeout_s)[0]
+    return run_workers(measure, [job], timeout_s=timeout_s, on_start=on_start)[0]
 
 
 def run_workers(
@@ -71,10 +77,13 @@ def run_workers(
     at_once: int = 1,
     timeout_s: float = 300.0,
     on_done: Callable[[], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
 ) -> list[Process]:
     """`run_worker` for each job, in order; `at_once` > 1 only where time is not measured."""
     tasks = [(measure, job) for job in jobs]
-    return run_tasks(tasks, at_once=at_once, timeout_s=timeout_s, on_done=on_done)
+    return run_tasks(
+        tasks, at_once=at_once, timeout_s=timeout_s, on_done=on_done, on_start=on_start
+    )
 
 
 def run_tasks(
@@ -83,12 +92,20 @@ def run_tasks(
     at_once: int = 1,
     timeout_s: float = 300.0,
     on_done: Callable[[], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
 ) -> list[Process]:
     """Workers of any measures, answers in the order of the tasks; begun in that order too.
 
     Whatever happens, no worker outlives the call.
     """
-    found = run_each(tasks, at_once=at_once, timeout_s=timeout_s, on_done=on_done, is_patient=False)
+    found = run_each(
+        tasks,
+        at_once=at_once,
+        timeout_s=timeout_s,
+        on_done=on_done,
+        on_start=on_start,
+        is_patient=False,
+    )
     answers = [one for one in found if isinstance(one, Process)]
     assert len(answers) == len(tasks)
     return answers
@@ -100,6 +117,7 @@ def run_each(
     at_once: int = 1,
     timeout_s: float = 300.0,
     on_done: Callable[[], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
     is_patient: bool = True,
 ) -> list[Process | WorkerError]:
     """`run_tasks` where the failure of one worker is its answer, and the others go on.
@@ -114,6 +132,8 @@ def run_each(
             while waiting and len(running) < at_once:
                 place, task = waiting.pop(0)
                 running[place] = _start(task, time.monotonic() + timeout_s)
+                if on_start is not None:
+                    on_start(running[place].process.pid)
             ended = _wait_for_any(running)
             try:
                 done[ended] = _answer(running[ended])
@@ -227,7 +247,8 @@ def _main() -> None:
     measure = sys.argv[1]
     job = json.loads(sys.stdin.buffer.read())
     end_with(job["parent"])
-    module = importlib.import_module(f"harness.measures.{measure}")
+    name = measure if measure.startswith("harness.") else f"harness.measures.{measure}"
+    module = importlib.import_module(name)
     before = instruments()
     answer = module.sample(job)
     # what was on at either end was on while it measured

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,9 +126,12 @@ class Replay:
         )
         return first + second
 
-    def run(self, subject: DocumentSubject) -> int:
-        """All accesses one after the other; returns how many searches were made."""
-        searches = 0
+    def run(self, subject: DocumentSubject, on_visit: Callable[[int], None] | None = None) -> int:
+        """All accesses one after the other; returns how many searches were made.
+
+        `on_visit` is told after each visit how many accesses are done.
+        """
+        searches = done = 0
         search = subject.search if isinstance(subject, SearchSubject) else None
         for visit in self._visits():
             query = self._query(visit)
@@ -139,10 +142,14 @@ class Replay:
                 if access.operation == Operation.READ:
                     subject.get(self._keys[access.document][access.chunk])
             self._write(subject, visit)
+            done += len(visit)
+            if on_visit is not None:
+                on_visit(done)
         return searches
 
-    def run_without(self) -> None:
+    def run_without(self, on_visit: Callable[[int], None] | None = None) -> None:
         """The same without a store: what a control process does."""
+        done = 0
         for visit in self._visits():
             _ = self._query(visit)
             for access in visit:
@@ -151,6 +158,9 @@ class Replay:
             writes = [access for access in visit if access.operation == Operation.WRITE]
             if writes:
                 self._change(writes)
+            done += len(visit)
+            if on_visit is not None:
+                on_visit(done)
 
     def _write(self, subject: DocumentSubject, visit: Sequence[_Access]) -> None:
         writes = [access for access in visit if access.operation == Operation.WRITE]

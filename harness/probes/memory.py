@@ -11,7 +11,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["PAGE_TYPES", "counted_bytes", "give_back_free_memory", "page_types"]
+__all__ = [
+    "PAGE_TYPES",
+    "counted_bytes",
+    "give_back_free_memory",
+    "page_types",
+    "page_types_of",
+    "peak_resident_bytes",
+    "reset_peak_resident",
+]
 
 PAGE_TYPES = ("anonymous", "shared memory", "swapped", "dirty file pages", "clean file pages")
 _COUNTED = PAGE_TYPES[:4]
@@ -33,8 +41,15 @@ def page_types(pid: int | str = "self") -> dict[str, int]:
     -----
     Walks all mappings: some milliseconds.
     """
-    rollup = dict(_fields(Path(f"/proc/{pid}/smaps_rollup").read_text()))
-    dirty = _dirty_file_bytes(Path(f"/proc/{pid}/smaps").read_text())
+    return page_types_of(
+        Path(f"/proc/{pid}/smaps_rollup").read_text(), Path(f"/proc/{pid}/smaps").read_text()
+    )
+
+
+def page_types_of(rollup_text: str, smaps_text: str) -> dict[str, int]:
+    """`page_types` of what the kernel's two files said."""
+    rollup = dict(_fields(rollup_text))
+    dirty = _dirty_file_bytes(smaps_text)
     return {
         "anonymous": rollup["Pss_Anon"],
         "shared memory": rollup["Pss_Shmem"],
@@ -47,6 +62,27 @@ def page_types(pid: int | str = "self") -> dict[str, int]:
 def counted_bytes(by_type: dict[str, int]) -> int:
     """What the gate counts: everything but clean file pages (SPEC section 2, memory.steady)."""
     return sum(by_type[name] for name in _COUNTED)
+
+
+def peak_resident_bytes(pid: int | str = "self") -> int:
+    """Highest resident size since the process began, or since `reset_peak_resident`.
+
+    Clean pages of mapped files are in it: a bound on what a process took, not what the gate counts.
+    """
+    status = dict(_fields(Path(f"/proc/{pid}/status").read_text()))
+    return status["VmHWM"]
+
+
+def reset_peak_resident(pid: int | str = "self") -> bool:
+    """Begin the peak anew at the present size; False where the kernel does not let us.
+
+    Source: proc(5), /proc/pid/clear_refs, value 5 (Linux 4.0).
+    """
+    try:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def give_back_free_memory() -> bool:

@@ -11,7 +11,6 @@ from harness.report.figures import build_figures
 from harness.report.junit import render_junit
 from harness.report.model import read_report
 from harness.report.page import render_page
-from harness.report.pdf import render_pdf
 from harness.report.summary import render_summary
 
 __all__ = ["write_report"]
@@ -43,6 +42,8 @@ def write_report(run_dir: Path) -> list[Path]:
     Everything is rendered before the first file is written, and each file appears whole or not at
     all. Equal runs give equal bytes with equal versions of the drawing packages.
     """
+    from harness.report.pdf import render_pdf  # fonts take a second to load: not at each start
+
     report = read_report(run_dir)
     figures = build_figures(report, run_dir)
     contents = {

@@ -166,6 +166,12 @@ class ReferenceSubject:
         stats = self.store.stats()
         return {"hot": stats.hot_bytes, "warm": stats.warm_bytes}
 
+    def resident(self) -> dict[str, int]:
+        """What the tiers hold: rows, frames, and their bytes with the bookkeeping of each."""
+        stats = self.store.stats()
+        names = ("hot_rows", "hot_bytes", "warm_frames", "warm_bytes")
+        return {name: int(getattr(stats, name)) for name in names}
+
     def space(self) -> dict[str, int]:
         """Bytes on the disk by part, and the number of vectors."""
         stats = self.store.stats()

@@ -109,7 +109,8 @@ class Compaction:
 
     def _remove_orphans(self, known: set[int]) -> int:
         """Files that a crash left behind after their records had moved."""
-        orphans = [path for path in self._folder.glob("*.seg") if int(path.stem) not in known]
+        found = [path for path in self._folder.iterdir() if path.suffix == ".seg"]
+        orphans = [path for path in found if int(path.stem) not in known]
         # planes of a segment still to be begun stay: readers may have mapped them
         for number in {key[0] for key in plane_ids(self._folder)} - known:
             if number < max(known, default=0):

@@ -35,6 +35,7 @@ def test_everything_a_measure_needs_is_looked_at(findings: dict[str, Finding]) -
         "git",
         "killing a child before each write call",
         "LanceDB",
+        "profilers",
     }
 
 
@@ -81,3 +82,11 @@ def test_slow_kernels_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_machine_without_git_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert doctor._git().state == "worse"
+
+
+def test_a_missing_profiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_is_installed", lambda name: name != "py_spy")
+    found = doctor._profilers()
+    assert (found.state, found.seen) == ("worse", "py_spy not installed")
+    monkeypatch.undo()
+    assert not doctor._is_installed("a-distribution-that-nobody-made")

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 
-from harness.probes.allocations import bytes_by_module
+from harness.probes.allocations import Held, bytes_by_module, growth_of, held_by_site
 
 SIZE = 1_000_000
 
@@ -55,3 +55,26 @@ def test_what_belongs_to_no_package_is_other_and_nothing_is_lost() -> None:
     assert found["other"] >= SIZE
     assert sum(found.values()) == sum(trace.size for trace in taken.traces)
     assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_growth_is_by_line_and_the_largest_first() -> None:
+    tracemalloc.start(8)
+    try:
+        kept: dict[str, object] = {}
+        before = held_by_site(tracemalloc.take_snapshot(), ("titanstore",))
+        program = "small = bytearray(10_000)\nlarge = [bytearray(50_000) for _ in range(4)]"
+        exec(compile(program, "/x/titanstore/tiers/warm.py", "exec"), kept)  # noqa: S102
+        after = held_by_site(tracemalloc.take_snapshot(), ("titanstore",))
+    finally:
+        tracemalloc.stop()
+    grown = [one for one in growth_of(before, after) if one.site.startswith("titanstore")]
+    assert [one.site for one in grown] == ["titanstore.tiers.warm:2", "titanstore.tiers.warm:1"]
+    assert 200_000 <= grown[0].size < 205_000
+    assert grown[0].blocks >= 4
+    assert grown[0].held == grown[0].size
+
+
+def test_what_is_given_back_has_negative_growth_and_what_stays_none() -> None:
+    before = {"a:1": Held(size=100, blocks=2), "b:2": Held(size=7, blocks=1)}
+    (gone,) = growth_of(before, {"b:2": Held(size=7, blocks=1)})
+    assert (gone.site, gone.size, gone.blocks, gone.held) == ("a:1", -100, -2, 0)

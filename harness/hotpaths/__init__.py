@@ -1,0 +1,1 @@
+"""Where the time of get, put, search and update goes: `harness hotpaths`."""

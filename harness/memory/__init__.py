@@ -1,0 +1,1 @@
+"""Where the store's memory goes, whether it grows, and who says so: `harness memory`."""
