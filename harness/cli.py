@@ -27,6 +27,7 @@ from harness.doctor import diagnose
 from harness.environment import project_root
 from harness.errors import EvidenceError, HarnessError
 from harness.prove.commands import command as prove_command
+from harness.reliability.commands import command as reliability_command
 from harness.report.model import read_report
 from harness.report.terminal import render_terminal
 from harness.report.write import write_report
@@ -78,6 +79,7 @@ def main() -> None:
 main.add_command(prove_command)
 main.add_command(compare_command)
 main.add_command(calibrate_command)
+main.add_command(reliability_command)
 
 
 main.add_command(bench)

@@ -44,6 +44,7 @@ _PARTS = {
     f"{_HEADER}.new",
 }
 _ID_BYTES = 16
+_CATALOG_BYTES_NEW = 1 << 16  # more than LMDB writes before the first commit of ours
 
 
 class StoreFolder:
@@ -77,6 +78,25 @@ class StoreFolder:
     def generation(self) -> Path:
         """File of the generation counter."""
         return self.path / _GENERATION
+
+    def is_unused(self) -> bool:
+        """Was nothing ever acknowledged? The first write begins a segment, the first version
+        raises the format, and neither is ever undone.
+        """
+        data = self.catalog / "data.mdb"
+        return (
+            _format_of(self.path) == _FORMAT_FIRST
+            and not any(self.segments.glob("*.seg"))
+            and (not data.exists() or data.stat().st_size <= _CATALOG_BYTES_NEW)
+        )
+
+    def discard_catalog(self) -> None:
+        """Remove a catalog that nothing was committed to; only where `is_unused`."""
+        try:
+            for name in ("data.mdb", "lock.mdb"):
+                (self.catalog / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, "making the catalog anew") from error
 
     def raise_format(self) -> None:
         """Keep releases that know no versions from writing: they would log no change.
@@ -162,6 +182,16 @@ class Generation:
 
 
 def _read_header(path: Path) -> bytes | None:
+    header = _parsed_header(path)
+    return None if header is None else header[1]
+
+
+def _format_of(path: Path) -> int:
+    header = _parsed_header(path)
+    return 0 if header is None else header[0]
+
+
+def _parsed_header(path: Path) -> tuple[int, bytes] | None:
     try:
         content = (path / _HEADER).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -182,7 +212,7 @@ def _read_header(path: Path) -> bytes | None:
         )
     if version < 1 or len(store_id) != _ID_BYTES:
         raise CorruptionError(f"{path / _HEADER} is damaged", ErrorKind.NOT_A_STORE)
-    return store_id
+    return version, store_id
 
 
 def open_folder(

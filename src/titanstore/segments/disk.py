@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -27,11 +29,25 @@ def storage_error(error: OSError, doing: str) -> StoreError:
     )
 
 
+@contextmanager
+def refusals_named(doing: str) -> Iterator[None]:
+    """The operating system's refusals in this block as errors of our tree.
+
+    For calls that only look at names and sizes, which hardly ever fail and are many.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, doing) from error
+
+
 def write_at(descriptor: int, data: bytes | bytearray, offset: int) -> None:
     """Write all of `data`; raises OSError."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, offset)
+        if not written:  # some file systems say so of a full disk; asking on would never end
+            raise OSError(errno.EIO, "the file system wrote nothing and gave no reason")
         view, offset = view[written:], offset + written
 
 
