@@ -25,12 +25,8 @@ __all__ = ["command"]
 
 
 @click.command("reliability")
-@click.option(
-    "--full/--smoke",
-    "is_full",
-    default=False,
-    help="All points, or a few of each scenario.  [default: --smoke]",
-)
+@click.option("--full", "is_full", is_flag=True, help="Try every point: hours of one core.")
+@click.option("--smoke", "is_smoke", is_flag=True, help="Try a few of each scenario: the default.")
 @click.option(
     "--part",
     "parts",
@@ -59,6 +55,7 @@ __all__ = ["command"]
 def command(
     *,
     is_full: bool,
+    is_smoke: bool,
     parts: tuple[str, ...],
     scenarios: tuple[str, ...],
     seed: int | None,
@@ -71,6 +68,8 @@ def command(
     0 if every point ended as it must, 1 if one did not, 3 if something could not be tried here (no
     strace), 4 if the harness itself failed.
     """
+    if is_full and is_smoke:
+        raise click.UsageError("either --full or --smoke")
     size = "full" if is_full else "smoke"
     if seed is None:
         seed = 0 if is_full else random.SystemRandom().randrange(2**32)

@@ -28,7 +28,7 @@ from titanstore.errors import (
     NewerFormatError,
     NotFoundError,
 )
-from titanstore.segments.disk import storage_error, sync_folder
+from titanstore.segments.disk import FileIdentity, storage_error, sync_folder
 
 FORMAT_VERSION = 2  # 1: without versions
 _FORMAT_FIRST = 1  # of a new store, so that an older release can use it until it has a version
@@ -134,11 +134,21 @@ class WriterLock:
         except OSError as error:
             os.close(self._descriptor)
             raise storage_error(error, "taking the writer's lock") from error
+        self._identity = FileIdentity(path / _LOCK)
         try:  # only for the message above, so a full disk does not matter
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
         except OSError:
             pass
+
+    def require(self) -> None:
+        """Make sure that nobody else can hold it. Raises BusyError (ALREADY_OPEN), OSError."""
+        if not self._identity.is_same():
+            raise BusyError(
+                f"{_LOCK} was removed or replaced, so another process may be writing: nothing was "
+                "written; put it back, or close this store and open it again",
+                ErrorKind.ALREADY_OPEN,
+            )
 
     def release(self) -> None:
         """Give the lock back; idempotent. In a forked child this only drops the copy."""
@@ -156,6 +166,7 @@ class Generation:
             try:
                 access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
                 self._mapping = mmap.mmap(descriptor, 8, access=access)
+                self._identity = FileIdentity(path)
             finally:
                 os.close(descriptor)
         except FileNotFoundError as error:
@@ -169,6 +180,15 @@ class Generation:
         except OSError as error:
             raise storage_error(error, f"opening {path.name}") from error
         self.cells = memoryview(self._mapping).cast("Q")
+
+    def require(self) -> None:
+        """Make sure that the others look at the same counter. Raises CorruptionError, OSError."""
+        if not self._identity.is_same():
+            raise CorruptionError(
+                f"{_GENERATION} was removed or replaced, so other processes would not learn of a "
+                "change: nothing was written; put it back, or open the store again",
+                ErrorKind.NOT_A_STORE,
+            )
 
     def close(self) -> None:
         """Let the mapping go; the counter stands still from now on."""

@@ -301,6 +301,9 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore, KeptStore):
                 else "this store is open for reading only",
                 ErrorKind.OPENED_READ_ONLY,
             )
+        if self._lock is not None:
+            self._lock.require()
+            self._generation.require()
 
     # -- search ----------------------------------------------------------------------------
 

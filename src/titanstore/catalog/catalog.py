@@ -25,6 +25,7 @@ from titanstore.errors import (
     StorageError,
     StoreError,
 )
+from titanstore.segments.disk import refusals_named
 from titanstore.segments.layout import Address
 
 
@@ -146,6 +147,7 @@ class Catalog:
                 transaction = self._begin(write=True)
                 if transaction is None:
                     raise MapIsFullError
+                self._require_file(transaction)
                 try:
                     yield CatalogWriter(transaction, self._databases)
                 except BaseException:
@@ -156,6 +158,19 @@ class Catalog:
             if isinstance(error, lmdb.MapFullError):
                 raise MapIsFullError from error
             raise _catalog_error(error) from error
+
+    def _require_file(self, transaction: lmdb.Transaction[bytes]) -> None:
+        """Raise, and have the file that is put back opened, where LMDB's own was removed."""
+        identity = self._shared.identity
+        with refusals_named("looking at the catalog"):
+            if identity is None or identity.is_same():
+                return
+        transaction.abort()
+        self._shared.is_broken = True
+        raise CorruptionError(
+            "catalog: data.mdb was removed or replaced: nothing was written; put it back",
+            ErrorKind.BAD_CATALOG,
+        )
 
     def grow(self) -> None:
         """Double the map, or open anew what is broken; this thread may have no transaction open."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import lmdb
 
 from titanstore.errors import BusyError, ErrorKind, StoreError
-from titanstore.segments.disk import storage_error, sync_folder
+from titanstore.segments.disk import FileIdentity, storage_error, sync_folder
 
 _FIRST_DATABASES = ("entries", "names", "documents", "owners", "meta")  # every store has them
 DATABASES = (*_FIRST_DATABASES, "versions", "changes")
@@ -91,6 +91,7 @@ class SharedEnvironment:
     pid: int
     users: int = 1
     gate: Gate = field(default_factory=Gate)
+    identity: FileIdentity | None = None  # of its file, where it may be written
     is_broken: bool = False  # LMDB refuses everything until it is opened anew
     stands_in: bool = False  # read-only, for one that the disk does not let be opened to write
 
@@ -122,6 +123,7 @@ class SharedEnvironment:
 
     def _take(self, fresh: SharedEnvironment) -> None:
         self.environment, self.databases = fresh.environment, fresh.databases
+        self.identity = fresh.identity
         self.is_broken = self.stands_in = False
 
 
@@ -229,6 +231,7 @@ def _open_environment(
         find_databases(shared)
         if not read_only:
             environment.reader_check()  # slots of killed readers would keep old pages
+            shared.identity = FileIdentity(data)
     except OSError as error:
         environment.close()
         raise storage_error(error, "opening the catalog") from error

@@ -41,6 +41,29 @@ def refusals_named(doing: str) -> Iterator[None]:
         raise storage_error(error, doing) from error
 
 
+class FileIdentity:
+    """Which file a path led to: what is written to one that it no longer leads to is lost.
+
+    Two system calls at the start, one each time it is asked: 2 us.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises OSError."""
+        self._path = os.fspath(path)
+        self._seen = self._now()
+
+    def _now(self) -> tuple[int, int]:
+        found = os.stat(self._path)  # noqa: PTH116  # a Path interns its parts, at each write
+        return found.st_dev, found.st_ino
+
+    def is_same(self) -> bool:
+        """Does the path still lead to it? Raises OSError, but for a file that is gone."""
+        try:
+            return self._now() == self._seen
+        except FileNotFoundError:
+            return False
+
+
 def write_at(descriptor: int, data: bytes | bytearray, offset: int) -> None:
     """Write all of `data`; raises OSError."""
     view = memoryview(data)

@@ -141,6 +141,8 @@ class PlaneWriter:
         marks_writer.put(first, bytes(marks))
 
     def _open(self, key: PlaneId) -> int:
+        if key in self._descriptors and not os.fstat(self._descriptors[key]).st_nlink:
+            os.close(self._descriptors.pop(key))  # removed, and put back since
         if key not in self._descriptors:
             for older in [other for other in self._descriptors if other[0] != key[0]]:
                 os.close(self._descriptors.pop(older))  # only the last segment is appended to
