@@ -70,9 +70,9 @@ class Call:
     paths: tuple[str, ...]
 
     def where(self, folder: str) -> str:
-        """The path below `folder` that it is about; empty if strace would not know it by that."""
+        """The first path below `folder` that it names: what strace knows it by. Empty if none."""
         found = [path for path in self.paths if path == folder or path.startswith(f"{folder}/")]
-        return found[-1] if found and not found[-1].endswith(" (deleted)") else ""
+        return found[0] if found and not found[0].endswith(" (deleted)") else ""
 
     @property
     def is_write(self) -> bool:

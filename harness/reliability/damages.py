@@ -77,7 +77,7 @@ def damage_each_byte(
     rng = random.Random(seed)
     points = damages_of(rehearsal.base, rng, share=0.1)
     findings = Findings("damage", rehearsal.scenario.id, seed, known=len(points))
-    chosen = sampled(points, most, rng)
+    chosen = points if most is None else _of_each_kind(points, most, rng)
     for done, damage in enumerate(chosen):
         told(done, len(chosen))
         with rehearsal.copy() as folder:
@@ -87,6 +87,15 @@ def damage_each_byte(
         findings.add(damage.kind, outcome, point, what)
     told(len(chosen), len(chosen))
     return findings
+
+
+def _of_each_kind(points: list[Damage], most: int, rng: random.Random) -> list[Damage]:
+    """As many of each kind: the catalog has most of the bytes, and few that are used."""
+    kinds: dict[str, list[Damage]] = {}
+    for point in points:
+        kinds.setdefault(point.kind, []).append(point)
+    share = -(-most // len(kinds))
+    return [point for own in kinds.values() for point in sampled(own, share, rng)]
 
 
 def _read(rehearsal: Rehearsal, folder: Path, damage: Damage) -> tuple[str, list[str]]:

@@ -106,7 +106,8 @@ def atoms_pending(events: Sequence[Event], count: int) -> Cut:
             else:
                 synced_files[event.file] = at
         acknowledged += isinstance(event, Acknowledged)
-    durable, pending = [], []
+    durable: list[int] = []
+    pending: list[Atom] = []
     for at, event in enumerate(events[:count]):
         if not isinstance(event, Change):
             continue

@@ -20,15 +20,16 @@ class _Recorder:
 
     def __init__(self, folder: str, base: Disk, files: Disk) -> None:
         self._folder = folder
-        self._names = {path: -1 - at for at, path in enumerate(sorted(base))}
+        self._names = {
+            path: -1 - at for at, path in enumerate(sorted(base)) if not path.endswith("/")
+        }
         self._files = files
-        self._sizes = {self._names[path]: len(base[path]) for path in base}
         self._descriptors: dict[int, tuple[int, str, bool]] = {}  # file, path, is O_DSYNC
         self._positions: dict[int, int] = {}
         self._next = 1
         self._mapped: dict[int, int] = {}  # file: place of its event
         self._addresses: dict[int, int] = {}  # of mappings: file
-        self.events: list[Event] = []
+        self.events: list[Event] = []  # those of mappings without data until it is `finished`
 
     def _below(self, path: str) -> str:
         return path[len(self._folder) + 1 :]
@@ -116,12 +117,18 @@ class _Recorder:
         found = _MAPPED.search(call.arguments)
         if found is None:
             raise HarnessError(f"a mapping of no file: {call.arguments[:100]}")
-        file, path, _ = self._descriptors[int(found[1])]
+        file, _, _ = self._descriptors[int(found[1])]
         self._addresses[call.result or 0] = file
-        if file not in self._mapped and path in self._files:
-            # what a mapping wrote is not to be seen: its last content stands for it
+        if file not in self._mapped:
             self._mapped[file] = len(self.events)
-            self.events.append(Change("mapped", file, data=self._files[path]))
+            self.events.append(Change("mapped", file))
+
+    def finished(self) -> list[Event]:
+        """The events, with what mappings wrote: not to be seen, the last content stands for it."""
+        last = {file: self._files.get(path, b"") for path, file in self._names.items()}
+        for file, place in self._mapped.items():
+            self.events[place] = Change("mapped", file, data=last.get(file, b""))
+        return self.events
 
     def _sync_mapping(self, call: Call) -> None:
         address = int(call.arguments.split(",")[0], 16)
@@ -156,4 +163,4 @@ def record(
             continue
         if id(call) in ours or (call.name == "sendto" and call.strings == [b"."]):
             recorder.follow(call)
-    return recorder.events
+    return recorder.finished()

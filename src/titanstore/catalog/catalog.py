@@ -160,13 +160,16 @@ class Catalog:
             raise _catalog_error(error) from error
 
     def _require_file(self, transaction: lmdb.Transaction[bytes]) -> None:
-        """Raise, and have the file that is put back opened, where LMDB's own was removed."""
+        """Raise where LMDB's own file was removed: what it holds can still be read, no more.
+
+        Where there is another one instead, that is opened next.
+        """
         identity = self._shared.identity
         with refusals_named("looking at the catalog"):
             if identity is None or identity.is_same():
                 return
         transaction.abort()
-        self._shared.is_broken = True
+        self._shared.is_broken = identity.is_there()
         raise CorruptionError(
             "catalog: data.mdb was removed or replaced: nothing was written; put it back",
             ErrorKind.BAD_CATALOG,

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import lmdb
 
-from titanstore.errors import BusyError, ErrorKind, StoreError
-from titanstore.segments.disk import FileIdentity, storage_error, sync_folder
+from titanstore.errors import BusyError, CorruptionError, ErrorKind, StoreError
+from titanstore.segments.disk import FileIdentity, refusals_named, storage_error, sync_folder
 
 _FIRST_DATABASES = ("entries", "names", "documents", "owners", "meta")  # every store has them
 DATABASES = (*_FIRST_DATABASES, "versions", "changes")
@@ -104,11 +104,19 @@ class SharedEnvironment:
 
         Raises
         ------
+        CorruptionError
+            BAD_CATALOG: the file is gone.
         lmdb.Error, StorageError, ReadOnlyError
             It is to write and still cannot; or it cannot even be read.
         """
         if not (self.is_broken or (to_write and self.stands_in)):
             return
+        data = Path(self.path, "data.mdb")
+        with refusals_named("opening the catalog"):
+            if not data.exists() or not data.stat().st_size:  # LMDB would make an empty one
+                raise CorruptionError(
+                    f"{data} is missing or empty: restore it", ErrorKind.BAD_CATALOG
+                )
         self.environment.close()
         self.is_broken = True
         try:

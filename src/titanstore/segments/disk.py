@@ -63,6 +63,10 @@ class FileIdentity:
         except FileNotFoundError:
             return False
 
+    def is_there(self) -> bool:
+        """Is there anything at the path, this file or another one?"""
+        return os.path.exists(self._path)  # noqa: PTH110  # as above
+
 
 def write_at(descriptor: int, data: bytes | bytearray, offset: int) -> None:
     """Write all of `data`; raises OSError."""

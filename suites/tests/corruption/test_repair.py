@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from fixtures.vectors import bfloat16
 from titanstore import CorruptionError, EmbeddingStore, ReadOnlyError, StoreConfig
 from titanstore.cli import main
+from titanstore.codec.frame import SLICED_CODEC_ID
 from titanstore.keys import stored_key
 from titanstore.segments.layout import Record
 
@@ -107,8 +109,10 @@ def test_a_row_of_a_plane_is_made_again(tmp_path: Path) -> None:
 
 
 def test_codes_of_a_plane_without_a_copy_are_listed(tmp_path: Path) -> None:
+    vectors = bfloat16(np.random.default_rng(2), 2, 64)
     with EmbeddingStore.open(tmp_path, CONFIG) as store:
-        store.put_many(["a", "b"], rows(0, 2), "doc")
+        store.put_many(["a", "b"], vectors, "doc")
+        assert record_of_open(store, "a").header.codec_id == SLICED_CODEC_ID
     (plane,) = (tmp_path / "segments").glob("*.plane")
     flip(plane, 64 + 3)
     with EmbeddingStore.open(tmp_path, CONFIG) as store:
@@ -116,7 +120,7 @@ def test_codes_of_a_plane_without_a_copy_are_listed(tmp_path: Path) -> None:
         assert report.restored == ()
         (problem,) = report.problems
         assert "key 'a'" in problem.place
-        assert store.get("b").tobytes() == rows(0, 2)[1].tobytes()
+        assert store.get("b").tobytes() == vectors[1].tobytes()
 
 
 def test_from_a_lance_table(tmp_path: Path) -> None:

@@ -62,8 +62,11 @@ def test_a_file_that_vanishes(
         with pytest.raises(StoreError, match=re.escape(NAMED.get(name, name))):
             store.put("new", rows(1, 1)[0], "doc")
         assert "new" not in store
-    # what needs no lost file goes on being read
-    assert store.get_many(["a", "b"]).tobytes() == rows(0, 2).tobytes()
+    if name == "segments/00001.seg":
+        with pytest.raises(StoreError, match="segment 1 is missing"):
+            store.get_many(["a", "b"])
+    else:
+        assert store.get_many(["a", "b"]).tobytes() == rows(0, 2).tobytes()
     if is_copy:
         away.unlink()
         if name not in SILENT:
