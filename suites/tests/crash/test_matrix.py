@@ -92,7 +92,7 @@ def test_two_writes_that_claim_to_be_one_are_caught_by_the_kill() -> None:
 def both(subject):
     subject.put_many(["n0"], rows(3, 1))
     subject.put_many(["n1"], rows(4, 1))
-run(replace(SCENARIOS["put"], steps=(Step(act=both),)), kill_at_each_call, None)
+run(replace(SCENARIOS["put"], steps=(Step(act=both),)), kill_at_each_call, 10)
 """
     )
     assert any("neither what it held" in str(fault["what"]) for fault in faults)
