@@ -31,6 +31,7 @@ from harness.hotpaths.page import is_hotpaths
 from harness.memory.commands import memory, show_profile
 from harness.memory.page import is_profile
 from harness.prove.commands import command as prove_command
+from harness.reliability.commands import command as reliability_command
 from harness.report.model import read_report
 from harness.report.terminal import render_terminal
 from harness.report.write import write_report
@@ -84,6 +85,7 @@ main.add_command(prove_command)
 main.add_command(compare_command)
 main.add_command(calibrate_command)
 main.add_command(soak_command)
+main.add_command(reliability_command)
 
 
 main.add_command(bench)

@@ -40,6 +40,7 @@ class CheckReport:
     documents: int
     segments: int
     problems: tuple[Problem, ...]
+    restored: tuple[str, ...] = ()  # keys whose vectors were stored again from a copy
 
     @property
     def is_clean(self) -> bool:
@@ -58,6 +59,7 @@ class StoreCheck:
         self._bloom = bloom
         self._problems: list[Problem] = []
         self._marks: dict[PlaneId, MarkArray] = {}
+        self.damaged: list[tuple[bytes, Address]] = []  # entries: fingerprint, where it leads
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> CheckReport:
         """Read everything once; `progress(done, total)` is called every few thousand vectors."""
@@ -88,7 +90,7 @@ class StoreCheck:
             states = view.segments()
         for number, state in states.items():
             try:
-                self._reader.view(number, state.end)
+                self._reader.require(number, state.end)
             except StoreError as error:
                 with self._catalog.reading() as view:
                     if view.segment(number) is None:
@@ -131,6 +133,7 @@ class StoreCheck:
             # a writer may have replaced or moved the record since the page was read
             if address in self._catalog.lookup(fingerprint):
                 self._note(error, place)
+                self.damaged.append((fingerprint, address))
 
     def _check_row(self, address: Address, record: Record, vector: Vector) -> None:
         """The row of a current record: what search believes of the vector must be so."""

@@ -120,17 +120,25 @@ def top(path: Path, once: bool, as_json: bool, interval: float) -> None:
 
 @main.command()
 @_PATH
-def check(path: Path) -> None:
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="First store damaged vectors again where a Lance table or a version has a copy.",
+)
+def check(path: Path, *, repair: bool) -> None:
     """Read every vector of the store at PATH once and list what is not as it was written.
 
-    Works while another process writes. Exit status 1 if anything is damaged.
+    Works while another process writes; not so with --repair. Exit status 1 if anything is damaged,
+    after a repair: still damaged.
     """
-    with _opened(path, read_only=True) as store:
+    with _opened(path, read_only=not repair) as store:
         if sys.stderr.isatty():
             with click.progressbar(length=len(store), label="checking", file=sys.stderr) as bar:
-                report = store.check(lambda done, _: bar.update(done - bar.pos))
+                report = store.check(lambda done, _: bar.update(done - bar.pos), repair=repair)
         else:
-            report = store.check()
+            report = store.check(repair=repair)
+    for key in report.restored:
+        click.echo(f"restored: {key!r}")
     for problem in report.problems:
         click.echo(f"{problem.kind}: {problem.place}: {problem.message}")
     click.echo(

@@ -7,7 +7,7 @@ crash in between costs nothing but the space of copies made so far.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from titanstore.changes import (
     in_transaction,
     new_records,
 )
+from titanstore.codec.base import Vector
 from titanstore.codec.choose import RAW, decode_frame
 from titanstore.codec.frame import checked_body
 from titanstore.config import StoreConfig
@@ -32,7 +33,6 @@ from titanstore.segments.layout import (
     SEGMENT_HEADER_BYTES,
     Address,
     Record,
-    records,
 )
 from titanstore.segments.plane import plane_row
 from titanstore.segments.planes import plane_ids
@@ -60,6 +60,7 @@ class Compaction:
         self._catalog = catalog
         self._reader = reader
         self._writer = writer
+        self._known: Mapping[int, Vector] = {}  # vectors of records that cannot be decoded
 
     def run(self, dead_share: float) -> tuple[int, int]:
         """Compact each segment of which more than `dead_share` is dead, or search sees not all.
@@ -147,7 +148,7 @@ class Compaction:
         """Records of a segment that begin at these offsets, some megabytes at a time."""
         batch: list[Record] = []
         size = 0
-        for record in records(self._reader.view(number, end)[:end], SEGMENT_HEADER_BYTES, end):
+        for record in self._reader.records(number, end):
             if record.offset not in live:
                 continue
             batch.append(record)
@@ -158,8 +159,34 @@ class Compaction:
         if batch:
             yield batch
 
+    def replace(self, number: int, known: Mapping[int, Vector]) -> None:
+        """Append damaged records of a segment anew, and lead everything to them.
+
+        Parameters
+        ----------
+        known
+            The vectors that they should hold, by offset; their heads are whole.
+
+        Raises
+        ------
+        CorruptionError
+            A document or version that leads to one of them cannot be read; nothing has changed.
+        StorageError, ReadOnlyError
+        """
+        with self._catalog.reading() as view:
+            current = {address.offset for address in view.addresses() if address.segment == number}
+        batch = [self._reader.head(Address(number, offset)) for offset in sorted(known)]
+        self._known = known
+        try:
+            in_transaction(self._catalog, partial(self._move, number, batch, current))
+        finally:
+            self._known = {}
+
     def _copy_of(self, number: int, record: Record) -> NewRecord:
         """What is appended for a record that moves: the same bytes, where the settings agree."""
+        known = self._known.get(record.offset)
+        if known is not None:
+            return new_records([(record.key, record.document, known)], self._config)[0]
         record = self._reader.whole(number, record)
         header = record.header
         checked_body(record.frame, header)  # never copy damage under a new address

@@ -17,12 +17,14 @@ MIB = 2**20
 ENVIRONMENT_PREFIX = "TITANSTORE_"
 Durability = Literal["full", "power_cut_may_lose_store"]
 PolicyName = Literal["probation", "lru"]
+SegmentReads = Literal["mmap", "pread"]
 SearchIndex = Literal["auto", "flat", "lance"]
 LanceIndex = Literal["ivf_rq", "ivf_pq", "ivf_flat", "ivf_sq", "hnsw_sq"]
 _SWITCHES = ("prefetch", "compression", "bloom", "refuse_non_finite", "search", "publish")
 _CHOICES = {
     "policy": PolicyName,
     "durability": Durability,
+    "segment_reads": SegmentReads,
     "search_index": SearchIndex,
     "lance_index": LanceIndex,
 }
@@ -59,6 +61,11 @@ class StoreConfig:
         Refuse vectors with NaN or infinity; by default they are stored bit for bit.
     segment_bytes_max
         A segment file is closed when the next record would pass this size.
+    segment_reads
+        "mmap": segments and planes are mapped, the fastest; a file cut short by somebody else, or a
+        disk that cannot read, then ends the process by SIGBUS. "pread": such reads raise instead; a
+        vector from the disk takes some microseconds more, and a search keeps the codes it scans in
+        memory. The catalog is always mapped.
     search
         Keep what `search` needs: codes of every vector, 8 bits a value, which sliced frames do not
         repeat (reports/decisions/0010). False: smaller by a sixth, and `search` raises.
@@ -92,6 +99,7 @@ class StoreConfig:
     dimension: int | None = None
     refuse_non_finite: bool = False
     segment_bytes_max: int = 256 * MIB
+    segment_reads: SegmentReads = "mmap"
     search: bool = True
     result_cache_entries: int = 16
     search_index: SearchIndex = "auto"

@@ -28,7 +28,7 @@ from titanstore.errors import (
     NewerFormatError,
     NotFoundError,
 )
-from titanstore.segments.disk import storage_error, sync_folder
+from titanstore.segments.disk import FileIdentity, storage_error, sync_folder
 
 FORMAT_VERSION = 2  # 1: without versions
 _FORMAT_FIRST = 1  # of a new store, so that an older release can use it until it has a version
@@ -44,6 +44,7 @@ _PARTS = {
     f"{_HEADER}.new",
 }
 _ID_BYTES = 16
+_CATALOG_BYTES_NEW = 1 << 16  # more than LMDB writes before the first commit of ours
 
 
 class StoreFolder:
@@ -77,6 +78,25 @@ class StoreFolder:
     def generation(self) -> Path:
         """File of the generation counter."""
         return self.path / _GENERATION
+
+    def is_unused(self) -> bool:
+        """Was nothing ever acknowledged? The first write begins a segment, the first version
+        raises the format, and neither is ever undone.
+        """
+        data = self.catalog / "data.mdb"
+        return (
+            _format_of(self.path) == _FORMAT_FIRST
+            and not any(self.segments.glob("*.seg"))
+            and (not data.exists() or data.stat().st_size <= _CATALOG_BYTES_NEW)
+        )
+
+    def discard_catalog(self) -> None:
+        """Remove a catalog that nothing was committed to; only where `is_unused`."""
+        try:
+            for name in ("data.mdb", "lock.mdb"):
+                (self.catalog / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, "making the catalog anew") from error
 
     def raise_format(self) -> None:
         """Keep releases that know no versions from writing: they would log no change.
@@ -114,11 +134,21 @@ class WriterLock:
         except OSError as error:
             os.close(self._descriptor)
             raise storage_error(error, "taking the writer's lock") from error
+        self._identity = FileIdentity(path / _LOCK)
         try:  # only for the message above, so a full disk does not matter
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
         except OSError:
             pass
+
+    def require(self) -> None:
+        """Make sure that nobody else can hold it. Raises BusyError (ALREADY_OPEN), OSError."""
+        if not self._identity.is_same():
+            raise BusyError(
+                f"{_LOCK} was removed or replaced, so another process may be writing: nothing was "
+                "written; put it back, or close this store and open it again",
+                ErrorKind.ALREADY_OPEN,
+            )
 
     def release(self) -> None:
         """Give the lock back; idempotent. In a forked child this only drops the copy."""
@@ -136,6 +166,7 @@ class Generation:
             try:
                 access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
                 self._mapping = mmap.mmap(descriptor, 8, access=access)
+                self._identity = FileIdentity(path)
             finally:
                 os.close(descriptor)
         except FileNotFoundError as error:
@@ -150,6 +181,15 @@ class Generation:
             raise storage_error(error, f"opening {path.name}") from error
         self.cells = memoryview(self._mapping).cast("Q")
 
+    def require(self) -> None:
+        """Make sure that the others look at the same counter. Raises CorruptionError, OSError."""
+        if not self._identity.is_same():
+            raise CorruptionError(
+                f"{_GENERATION} was removed or replaced, so other processes would not learn of a "
+                "change: nothing was written; put it back, or open the store again",
+                ErrorKind.NOT_A_STORE,
+            )
+
     def close(self) -> None:
         """Let the mapping go; the counter stands still from now on."""
         self.cells = memoryview(bytes(8)).cast("Q")
@@ -162,6 +202,16 @@ class Generation:
 
 
 def _read_header(path: Path) -> bytes | None:
+    header = _parsed_header(path)
+    return None if header is None else header[1]
+
+
+def _format_of(path: Path) -> int:
+    header = _parsed_header(path)
+    return 0 if header is None else header[0]
+
+
+def _parsed_header(path: Path) -> tuple[int, bytes] | None:
     try:
         content = (path / _HEADER).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -182,7 +232,7 @@ def _read_header(path: Path) -> bytes | None:
         )
     if version < 1 or len(store_id) != _ID_BYTES:
         raise CorruptionError(f"{path / _HEADER} is damaged", ErrorKind.NOT_A_STORE)
-    return store_id
+    return version, store_id
 
 
 def open_folder(

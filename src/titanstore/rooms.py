@@ -15,10 +15,11 @@ from titanstore.catalog.views import CatalogWriter
 from titanstore.changes import Changes, row_address
 from titanstore.compaction import Compaction
 from titanstore.config import StoreConfig
-from titanstore.errors import StoreError
+from titanstore.errors import CorruptionError, StoreError
 from titanstore.figures.publisher import Publisher
 from titanstore.folder import StoreFolder
 from titanstore.metrics import Counters
+from titanstore.repair import Repair
 from titanstore.search.engine import SearchEngine
 from titanstore.search.mirror import LanceMirror, note_trouble
 from titanstore.segments.layout import NO_ROW, SEGMENT_VERSION, Address
@@ -53,9 +54,18 @@ class Rooms:
         self._config = config
         self._counters = counters
         durable = config.durability == "full"
-        self.catalog = Catalog(folder.catalog, read_only=read_only, durable=durable)
         try:
-            self.reader = SegmentReader(folder.segments, folder.store_id)
+            self.catalog = Catalog(folder.catalog, read_only=read_only, durable=durable)
+        except CorruptionError:
+            if read_only or not folder.is_unused():
+                raise
+            # a power cut tore it while the store was being made
+            folder.discard_catalog()
+            self.catalog = Catalog(folder.catalog, read_only=read_only, durable=durable)
+        try:
+            self.reader = SegmentReader(
+                folder.segments, folder.store_id, by_pread=config.segment_reads == "pread"
+            )
             self.bloom: BloomFilter | None = None
             self.changes: Changes | None = None
             self.versions: Versions | None = None
@@ -92,11 +102,12 @@ class Rooms:
             last = view.last_end()
         cut_tail(folder.segments, last)
         if last.segment:  # never append to a file of another store
-            self.reader.view(last.segment, last.offset)
+            self.reader.require(last.segment, last.offset)
         planes = PlaneWriter(
             folder.segments,
             folder.store_id,
             durable=durable,
+            by_pread=config.segment_reads == "pread",
             current_offsets=self._current_offsets,
         )
         planes.make_sure_of_marks()
@@ -183,9 +194,7 @@ class Rooms:
         assert self._writer is not None
         assert self.versions is not None
         dropped = self.versions.drop(self._config.versions_max)
-        compaction = Compaction(
-            self._folder.segments, self.catalog, self.reader, self._writer, self._config
-        )
+        compaction = self._compaction(self._writer)
         removed, freed = compaction.run(dead_share=0.5)
         if removed:
             changed()  # whoever maps a removed file keeps its space: let go
@@ -201,6 +210,17 @@ class Rooms:
             lance_rows=rows,
             lance_trouble=trouble,
         )
+
+    def _compaction(self, writer: SegmentWriter) -> Compaction:
+        return Compaction(self._folder.segments, self.catalog, self.reader, writer, self._config)
+
+    def repair(self) -> tuple[str, ...]:
+        """Keys of the damaged vectors that were stored again; under the store's write lock."""
+        assert self._writer is not None
+        repair = Repair(
+            self._folder.lance, self.catalog, self.reader, self._compaction(self._writer)
+        )
+        return repair.run()
 
     def stats(self) -> StoreStats:
         """Sizes and counters at this moment."""

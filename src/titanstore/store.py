@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from titanstore.aio import AsyncStore
 from titanstore.catalog.catalog import Catalog
 from titanstore.changes import Changes, Outcome
-from titanstore.check import CheckReport, StoreCheck
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import ClosedError, ErrorKind, ReadOnlyError
 from titanstore.figures.publisher import HOT_SAMPLED, LOADS_SAMPLED, Operation
 from titanstore.folder import Generation, StoreFolder, WriterLock, open_folder
+from titanstore.keeping import KeptStore
 from titanstore.keys import StoredKey
 from titanstore.metrics import Counters
 from titanstore.reading import ReadableStore
 from titanstore.rooms import Rooms
 from titanstore.search.engine import SearchEngine
 from titanstore.search.face import SearchableStore
+from titanstore.segments.disk import refusals_named
 from titanstore.segments.reader import SegmentReader
-from titanstore.stats import Maintenance, StoreStats
 from titanstore.tiers.bloom import BloomFilter
 from titanstore.tiers.cold import ColdTier
 from titanstore.types import Version
@@ -51,7 +51,7 @@ def _in_forked_child() -> None:
 os.register_at_fork(after_in_child=_in_forked_child)
 
 
-class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedStore):
+class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedStore, KeptStore):
     """Float32 embeddings by key: bit-exact, compressed, in three tiers, shared on one disk.
 
     Make one with `EmbeddingStore.open`. Any number of threads may use an object. Any number of
@@ -120,13 +120,14 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         reads all planes: 0.2 us a vector in memory. What a crash left half-written is cut.
         """
         settings = load_config() if config is None else config
-        folder, lock = open_folder(Path(path), read_only=read_only, create=create)
-        try:
-            return cls(folder, lock, settings)
-        except BaseException:
-            if lock is not None:
-                lock.release()
-            raise
+        with refusals_named(f"opening {path}"):
+            folder, lock = open_folder(Path(path), read_only=read_only, create=create)
+            try:
+                return cls(folder, lock, settings)
+            except BaseException:
+                if lock is not None:
+                    lock.release()
+                raise
 
     # -- putting the rooms together --------------------------------------------------------
 
@@ -269,7 +270,7 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         operation: Operation | None = None,
     ) -> Outcome:
         started = perf_counter_ns()
-        with self._write_lock:
+        with self._write_lock, refusals_named("writing"):
             self._ready()
             self._refuse_reader()
             assert self._rooms.changes is not None
@@ -302,6 +303,9 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
                 else "this store is open for reading only",
                 ErrorKind.OPENED_READ_ONLY,
             )
+        if self._lock is not None:
+            self._lock.require()
+            self._generation.require()
 
     # -- search ----------------------------------------------------------------------------
 
@@ -321,7 +325,7 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         return self._catalog, self._reader
 
     def _change_versions(self, change: Callable[[Versions], _Result]) -> _Result:
-        with self._write_lock:
+        with self._write_lock, refusals_named("changing versions"):
             self._ready()
             self._refuse_reader()
             assert self._rooms.versions is not None
@@ -339,33 +343,15 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
 
     # -- keeping ---------------------------------------------------------------------------
 
-    def stats(self) -> StoreStats:
-        """Sizes and counters at this moment; no walk over the vectors."""
+    def _kept(self) -> Rooms:
         self._ready()
-        return self._rooms.stats()
+        return self._rooms
 
-    def check(self, progress: Callable[[int, int], None] | None = None) -> CheckReport:
-        """Read every entry, record, frame and document once and report what is not as written.
-
-        Never raises for damage: it is what the report lists. `progress(done, total)` is called
-        every few thousand vectors. About 0.1 ms a vector, less with the setting `search` off.
-        """
-        self._ready()
-        return StoreCheck(self._catalog, self._reader, self._bloom).run(progress)
-
-    def maintain(self, progress: Callable[[int], None] | None = None) -> Maintenance:
-        """Give back the space of replaced and removed vectors where it is worth the copying.
-
-        Versions without a tag beyond the newest `versions_max` (a setting) go first. Where the
-        store is large enough for LanceDB (setting `search_index`), its table is brought up to the
-        present, or made: minutes for a million vectors; `progress` is told the rows so far.
-        A segment file is rewritten when more than half of it is dead. Readers go on meanwhile;
-        writers of this object wait. Safe to interrupt at any moment.
-        """
-        with self._write_lock:
+    def _keep(self, act: Callable[[Rooms, Callable[[], object]], _Result]) -> _Result:
+        with self._write_lock, refusals_named("keeping the store in order"):
             self._ready()
             self._refuse_reader()
-            return self._rooms.maintain(self._generation.bump, progress)
+            return act(self._rooms, self._generation.bump)
 
     def wait_for_prefetch(self, timeout_s: float = 5.0) -> bool:
         """Wait until no prefetch is wanted or under way; for measurements and tests."""

@@ -25,13 +25,14 @@ from titanstore.errors import (
     StorageError,
     StoreError,
 )
+from titanstore.segments.disk import refusals_named
 from titanstore.segments.layout import Address
 
 
 def _catalog_error(error: lmdb.Error) -> StoreError:
     if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.InvalidError):
         return CorruptionError(f"catalog: {error}", ErrorKind.BAD_CATALOG)
-    if isinstance(error, lmdb.ReadonlyError):
+    if isinstance(error, lmdb.ReadonlyError) or "Read-only file system" in str(error):
         return ReadOnlyError(f"catalog: {error}", ErrorKind.READ_ONLY_DISK)
     full = "No space left" in str(error) or "File too large" in str(error)
     kind = ErrorKind.DISK_FULL if full else ErrorKind.IO_FAILED
@@ -49,11 +50,14 @@ class Catalog:
             self._shared = acquire(folder, read_only=read_only, durable=durable)
         except lmdb.Error as error:
             raise _catalog_error(error) from error
+        self._adopt()
+        self._gate = self._shared.gate
+        self._is_closed = False
+
+    def _adopt(self) -> None:
         self._environment = self._shared.environment
         self._databases = self._shared.databases
         self._entries = self._databases["entries"]
-        self._gate = self._shared.gate
-        self._is_closed = False
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -61,30 +65,46 @@ class Catalog:
     def reading(self) -> Iterator[CatalogView]:
         """A consistent view; keep it short, since it holds back the reuse of pages."""
         try:
-            with self._gate:
-                transaction = self._begin()
-                if transaction is not None:
-                    with transaction:
-                        yield CatalogView(transaction, self._databases)
-                    return
-            self._follow_map()
-            with self._gate, self._environment.begin(self._entries) as transaction:
-                yield CatalogView(transaction, self._databases)
+            while True:
+                with self._gate:
+                    transaction = self._begin()
+                    if transaction is not None:
+                        with transaction:
+                            yield CatalogView(transaction, self._databases)
+                        return
+                self._catch_up()
         except lmdb.Error as error:
             raise _catalog_error(error) from error
 
+    @property
+    def _is_serving(self) -> bool:
+        return not self._shared.is_broken and self._environment is self._shared.environment
+
     def _begin(self, *, write: bool = False) -> lmdb.Transaction[bytes] | None:
-        """A transaction, or None when another process has grown the map: `_follow_map` first."""
+        """A transaction, or None when `_catch_up` has to come first.
+
+        That is when another process has grown the map, or a write of LMDB's own failed.
+        """
         if self._is_closed:
             raise ClosedError("the store is closed; open it again", ErrorKind.CLOSED)
+        if not self._is_serving or (write and self._shared.stands_in):
+            return None
         try:
             return self._environment.begin(self._entries, write=write)
         except lmdb.MapResizedError:
             return None
+        except lmdb.PanicError:
+            self._shared.is_broken = True
+            return None
 
-    def _follow_map(self) -> None:
+    def _catch_up(self, *, to_write: bool = False) -> None:
+        """Have the environment that serves, with a map as large as its file needs."""
         with self._gate.shut():
-            self._environment.set_mapsize(0)
+            self._shared.renew(to_write=to_write)
+            if self._is_serving:
+                self._environment.set_mapsize(0)
+            else:
+                self._adopt()
 
     def lookup(self, fingerprint: bytes) -> list[Address]:
         """Addresses whose key has this fingerprint; nearly always none or one. About 2 us."""
@@ -94,7 +114,7 @@ class Catalog:
                 if transaction is not None:
                     with transaction:
                         return matches(transaction.cursor(), fingerprint)
-            self._follow_map()
+            self._catch_up()
             return self.lookup(fingerprint)
         except lmdb.Error as error:
             raise _catalog_error(error) from error
@@ -127,6 +147,7 @@ class Catalog:
                 transaction = self._begin(write=True)
                 if transaction is None:
                     raise MapIsFullError
+                self._require_file(transaction)
                 try:
                     yield CatalogWriter(transaction, self._databases)
                 except BaseException:
@@ -138,9 +159,28 @@ class Catalog:
                 raise MapIsFullError from error
             raise _catalog_error(error) from error
 
+    def _require_file(self, transaction: lmdb.Transaction[bytes]) -> None:
+        """Raise where LMDB's own file was removed: what it holds can still be read, no more.
+
+        Where there is another one instead, that is opened next.
+        """
+        identity = self._shared.identity
+        with refusals_named("looking at the catalog"):
+            if identity is None or identity.is_same():
+                return
+        transaction.abort()
+        self._shared.is_broken = identity.is_there()
+        raise CorruptionError(
+            "catalog: data.mdb was removed or replaced: nothing was written; put it back",
+            ErrorKind.BAD_CATALOG,
+        )
+
     def grow(self) -> None:
-        """Double the map; no transaction of this process may be open in this thread."""
+        """Double the map, or open anew what is broken; this thread may have no transaction open."""
         try:
+            if not self._is_serving or self._shared.stands_in:
+                self._catch_up(to_write=True)
+                return
             with self._gate.shut():
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
         except lmdb.Error as error:
@@ -153,11 +193,16 @@ class Catalog:
 
     def file_bytes(self) -> int:
         """Bytes of the data file up to its last page in use."""
-        with self._gate:
-            if self._is_closed:
-                raise ClosedError("the store is closed; open it again", ErrorKind.CLOSED)
-            info = self._environment.info()
-            return (info["last_pgno"] + 1) * self._environment.stat()["psize"]
+        try:
+            if not self._is_serving:
+                self._catch_up()
+            with self._gate:
+                if self._is_closed:
+                    raise ClosedError("the store is closed; open it again", ErrorKind.CLOSED)
+                info = self._environment.info()
+                return (info["last_pgno"] + 1) * self._environment.stat()["psize"]
+        except lmdb.Error as error:
+            raise _catalog_error(error) from error
 
     def close(self) -> None:
         """Give up the environment; idempotent, and harmless in a forked child."""

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import lmdb
 
-from titanstore.errors import BusyError, ErrorKind
+from titanstore.errors import BusyError, CorruptionError, ErrorKind, StoreError
+from titanstore.segments.disk import FileIdentity, refusals_named, storage_error, sync_folder
 
 _FIRST_DATABASES = ("entries", "names", "documents", "owners", "meta")  # every store has them
 DATABASES = (*_FIRST_DATABASES, "versions", "changes")
@@ -90,6 +91,48 @@ class SharedEnvironment:
     pid: int
     users: int = 1
     gate: Gate = field(default_factory=Gate)
+    identity: FileIdentity | None = None  # of its file, where it may be written
+    is_broken: bool = False  # LMDB refuses everything until it is opened anew
+    stands_in: bool = False  # read-only, for one that the disk does not let be opened to write
+
+    def renew(self, *, to_write: bool) -> None:
+        """Open it anew, in place, where that is needed; only with the gate shut.
+
+        After a failed write of a meta page LMDB serves nobody any more, though all that it had
+        committed is in the file. While the disk refuses what a writer's environment needs, a
+        read-only one stands in: without a lock, since whoever may write is the one who calls.
+
+        Raises
+        ------
+        CorruptionError
+            BAD_CATALOG: the file is gone.
+        lmdb.Error, StorageError, ReadOnlyError
+            It is to write and still cannot; or it cannot even be read.
+        """
+        if not (self.is_broken or (to_write and self.stands_in)):
+            return
+        data = Path(self.path, "data.mdb")
+        with refusals_named("opening the catalog"):
+            if not data.exists() or not data.stat().st_size:  # LMDB would make an empty one
+                raise CorruptionError(
+                    f"{data} is missing or empty: restore it", ErrorKind.BAD_CATALOG
+                )
+        self.environment.close()
+        self.is_broken = True
+        try:
+            self._take(
+                _open_environment(self.path, read_only=self.is_read_only, durable=self.is_durable)
+            )
+        except (lmdb.Error, StoreError):
+            self._take(_open_environment(self.path, read_only=True, durable=False, lock=False))
+            self.stands_in = True
+            if to_write:
+                raise
+
+    def _take(self, fresh: SharedEnvironment) -> None:
+        self.environment, self.databases = fresh.environment, fresh.databases
+        self.identity = fresh.identity
+        self.is_broken = self.stands_in = False
 
 
 _open: dict[str, SharedEnvironment] = {}
@@ -132,6 +175,8 @@ def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironmen
     BusyError
         ALREADY_OPEN: this process has it open read-only, or without durability, and now wants to
         write, or to write durably.
+    StorageError, ReadOnlyError
+        The folder cannot be synced.
     lmdb.Error
         As LMDB has it.
     """
@@ -161,22 +206,31 @@ def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironmen
         return opened
 
 
-def _open_environment(path: str, *, read_only: bool, durable: bool) -> SharedEnvironment:
-    data = Path(path, "data.mdb")
-    size = data.stat().st_size if data.exists() else 0
-    environment = lmdb.open(
-        path,
-        map_size=max(_MAP_BYTES_FIRST, 2 * size),
-        max_dbs=len(DATABASES),
-        max_readers=_READERS_MAX,
-        readonly=read_only,
-        # a read-only medium has no writer, so there is nothing to lock against
-        lock=not read_only or os.access(path, os.W_OK),
-        sync=durable,
-        readahead=False,
-        create=not read_only,
-    )
+def _open_environment(
+    path: str, *, read_only: bool, durable: bool, lock: bool = True
+) -> SharedEnvironment:
     try:
+        data = Path(path, "data.mdb")
+        size = data.stat().st_size if data.exists() else 0
+        environment = lmdb.open(
+            path,
+            map_size=max(_MAP_BYTES_FIRST, 2 * size),
+            max_dbs=len(DATABASES),
+            max_readers=_READERS_MAX,
+            readonly=read_only,
+            # a read-only medium has no writer, so there is nothing to lock against
+            lock=lock and (not read_only or os.access(path, os.W_OK)),
+            sync=durable,
+            readahead=False,
+            create=not read_only,
+        )
+    except OSError as error:  # LMDB makes the folder itself
+        raise storage_error(error, "opening the catalog") from error
+    try:
+        if durable and not read_only:
+            # that the file is there does not say that its name is on the disk: who made it may
+            # have been killed before it had synced the folder
+            sync_folder(Path(path))
         databases = {
             name: _open_database(environment, name, create=not read_only)
             for name in (_FIRST_DATABASES if read_only else DATABASES)
@@ -185,6 +239,10 @@ def _open_environment(path: str, *, read_only: bool, durable: bool) -> SharedEnv
         find_databases(shared)
         if not read_only:
             environment.reader_check()  # slots of killed readers would keep old pages
+            shared.identity = FileIdentity(data)
+    except OSError as error:
+        environment.close()
+        raise storage_error(error, "opening the catalog") from error
     except BaseException:
         environment.close()
         raise

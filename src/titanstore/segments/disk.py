@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -27,11 +29,52 @@ def storage_error(error: OSError, doing: str) -> StoreError:
     )
 
 
+@contextmanager
+def refusals_named(doing: str) -> Iterator[None]:
+    """The operating system's refusals in this block as errors of our tree.
+
+    For calls that only look at names and sizes, which hardly ever fail and are many.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, doing) from error
+
+
+class FileIdentity:
+    """Which file a path led to: what is written to one that it no longer leads to is lost.
+
+    Two system calls at the start, one each time it is asked: 2 us.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises OSError."""
+        self._path = os.fspath(path)
+        self._seen = self._now()
+
+    def _now(self) -> tuple[int, int]:
+        found = os.stat(self._path)  # noqa: PTH116  # a Path interns its parts, at each write
+        return found.st_dev, found.st_ino
+
+    def is_same(self) -> bool:
+        """Does the path still lead to it? Raises OSError, but for a file that is gone."""
+        try:
+            return self._now() == self._seen
+        except FileNotFoundError:
+            return False
+
+    def is_there(self) -> bool:
+        """Is there anything at the path, this file or another one?"""
+        return os.path.exists(self._path)  # noqa: PTH110  # as above
+
+
 def write_at(descriptor: int, data: bytes | bytearray, offset: int) -> None:
     """Write all of `data`; raises OSError."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, offset)
+        if not written:  # some file systems say so of a full disk; asking on would never end
+            raise OSError(errno.EIO, "the file system wrote nothing and gave no reason")
         view, offset = view[written:], offset + written
 
 

@@ -21,6 +21,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from titanstore.segments.disk import boot_id, storage_error, write_at
+from titanstore.segments.plain_file import PlainFile
 
 GONE, CURRENT, UNSEARCHABLE = 0, 1, 2  # the last: current, but no distance to it is defined
 
@@ -69,6 +70,22 @@ def map_marks(path: Path, store_id: bytes) -> MarkArray | None:
     finally:
         os.close(descriptor)
     return np.frombuffer(mapping, np.uint8, -1, _MARKS_AT) if size > _MARKS_AT else _NONE
+
+
+def read_marks(path: Path, store_id: bytes) -> MarkArray | None:
+    """The marks in a file as they are now; None unless believed. Raises as `PlainFile.read`."""
+    try:
+        file = PlainFile(path, path.name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error(error, f"opening {path.name}") from error
+    data = file.read(0, file.size())
+    return (
+        np.frombuffer(data, np.uint8, -1, _MARKS_AT)
+        if data[:_MARKS_AT] == _header(store_id)
+        else None
+    )
 
 
 _NONE: MarkArray = np.empty(0, np.uint8)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import math
 import mmap
-import os
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,6 +26,7 @@ from titanstore.codec.frame import HEADER_BYTES, SLICED_CODEC_ID, Buffer, parse_
 from titanstore.codec.sliced import Codes, slice_words
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 from titanstore.segments.disk import storage_error
+from titanstore.segments.plain_file import PlainFile
 from titanstore.sums import Wide, exact_sums
 
 PLANE_VERSION = 1
@@ -181,43 +181,72 @@ def plane_header(number: int, dimension: int, store_id: bytes) -> bytes:
 
 
 class Plane:
-    """One mapped plane file, as long as it was when it was mapped. Any thread may read.
+    """One plane file, as long as it was when it was mapped. Any thread may read.
+
+    With `by_pread` it is read instead, where it is needed: one row, or for a scan all of them,
+    which then take the room of the file in memory.
 
     Attributes
     ----------
-    rows
-        Structured array of `row_type`, read-only, a view of the mapping.
+    count
+        Number of rows.
     """
 
-    def __init__(self, folder: Path, number: int, dimension: int, store_id: bytes) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        dimension: int,
+        store_id: bytes,
+        *,
+        by_pread: bool = False,
+    ) -> None:
         self.number = number
         self.dimension = dimension
         path = plane_path(folder, number, dimension)
         place = f"plane {path.name}"
+        self._kind = row_type(dimension)
+        self._mapping: mmap.mmap | None = None
+        self._is_for_scans = False
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = PlainFile(path, place)
+            size = file.size()
+            if size < PLANE_HEADER_BYTES:
+                raise CorruptionError(f"{place}: shorter than its header", ErrorKind.SHORT_SEGMENT)
+            if not by_pread:
+                self._mapping = file.map(size)
         except FileNotFoundError as error:
             raise CorruptionError(f"{place} is missing", ErrorKind.MISSING_SEGMENT) from error
         except OSError as error:
             raise storage_error(error, f"opening {place}") from error
-        try:
-            size = os.fstat(descriptor).st_size
-            if size < PLANE_HEADER_BYTES:
-                raise CorruptionError(f"{place}: shorter than its header", ErrorKind.SHORT_SEGMENT)
-            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise storage_error(error, f"mapping {place}") from error
-        finally:
-            os.close(descriptor)
-        # as of a segment: the kernel's own read-ahead would read megabytes for one row
-        mapping.madvise(mmap.MADV_RANDOM)
-        self._is_for_scans = False
-        _check_header(memoryview(mapping), number, dimension, store_id, place)
-        self._mapping = mapping
-        kind = row_type(dimension)
-        count = (size - PLANE_HEADER_BYTES) // kind.itemsize
-        self.rows: NDArray[Any] = np.frombuffer(mapping, kind, count, PLANE_HEADER_BYTES)
-        self.rows.flags.writeable = False
+        header = self._mapping or file.read_all(0, PLANE_HEADER_BYTES)
+        _check_header(memoryview(header), number, dimension, store_id, place)
+        self.count = (size - PLANE_HEADER_BYTES) // self._kind.itemsize
+        self._file = file if by_pread else None  # a mapping needs no descriptor
+        self._rows = None if self._mapping is None else self._rows_in(self._mapping)
+
+    def _rows_in(self, data: mmap.mmap | bytes) -> NDArray[Any]:
+        rows: NDArray[Any] = np.frombuffer(data, self._kind, self.count, PLANE_HEADER_BYTES)
+        rows.flags.writeable = False
+        return rows
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """Structured array of `row_type`, read-only: a view of the mapping, or read and kept.
+
+        Raises StorageError, and CorruptionError (SHORT_SEGMENT), by pread only.
+        """
+        if self._rows is None:
+            assert self._file is not None
+            size = PLANE_HEADER_BYTES + self.count * self._kind.itemsize
+            self._rows = self._rows_in(self._file.read_all(0, size))
+        return self._rows
+
+    def _bytes_of(self, start: int, size: int) -> memoryview:
+        if self._mapping is not None:
+            return memoryview(self._mapping)[start : start + size]
+        assert self._file is not None
+        return memoryview(self._file.read_all(start, size))
 
     @property
     def codes(self) -> Codes:
@@ -228,22 +257,22 @@ class Plane:
     def codes_of(self, row: int) -> memoryview:
         """Bytes of the codes of one row; raises CorruptionError (SHORT_SEGMENT)."""
         start = self._start(row)
-        return memoryview(self._mapping)[start : start + self.dimension]
+        return self._bytes_of(start, self.dimension)
 
     def _start(self, row: int) -> int:
-        if not 0 <= row < len(self.rows):
+        if not 0 <= row < self.count:
             raise CorruptionError(
                 f"plane {plane_path(Path(), self.number, self.dimension).name}: "
-                f"{len(self.rows)} rows, {row + 1} wanted",
+                f"{self.count} rows, {row + 1} wanted",
                 ErrorKind.SHORT_SEGMENT,
             )
-        return PLANE_HEADER_BYTES + row * self.rows.itemsize
+        return PLANE_HEADER_BYTES + row * self._kind.itemsize
 
     def will_need(self, row: int, count: int = 1) -> None:
         """Have the kernel read the pages of rows, if need be, in one go and no others."""
-        if self._is_for_scans:
-            return  # it was told to read everything
-        size = self.rows.itemsize
+        if self._mapping is None or self._is_for_scans:
+            return  # nothing to tell it, or it was told to read everything
+        size = self._kind.itemsize
         first = (PLANE_HEADER_BYTES + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
         length = min(PLANE_HEADER_BYTES + (row + count) * size, len(self._mapping)) - first
         if length > 0:
@@ -252,7 +281,7 @@ class Plane:
 
     def will_scan(self) -> None:
         """Have the kernel read everything, if need be, and ahead from now on."""
-        if not self._is_for_scans:
+        if self._mapping is not None and not self._is_for_scans:
             self._is_for_scans = True
             with contextlib.suppress(OSError):
                 self._mapping.madvise(mmap.MADV_NORMAL)
@@ -261,7 +290,7 @@ class Plane:
     def row(self, row: int) -> PlaneRow | None:
         """One row; None where it does not match its checksum. Raises as `codes_of`."""
         start = self._start(row)
-        stored = memoryview(self._mapping)[start : start + self.rows.itemsize]
+        stored = self._bytes_of(start, self._kind.itemsize)
         facts = len(stored) - _FACTS_BYTES
         _, _, scale, error, square, check = _FACTS.unpack_from(stored, facts)
         if crc32c(stored[: facts + _FACTS.size - 4]) != check:

@@ -1,4 +1,4 @@
-"""All planes of a store, mapped for reading."""
+"""All planes of a store, for reading."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from titanstore.errors import CorruptionError, ErrorKind
+from titanstore.segments.disk import refusals_named
 from titanstore.segments.layout import Address
-from titanstore.segments.marks import MarkArray, map_marks, marks_path
+from titanstore.segments.marks import MarkArray, map_marks, marks_path, read_marks
 from titanstore.segments.plane import PLANE_HEADER_BYTES, Plane, plane_path, row_bytes
 from titanstore.segments.planes import PlaneId, marks_of, plane_ids
 
@@ -37,7 +38,8 @@ class _Derived(NamedTuple):
 class PlaneReader:
     """Maps planes and marks on first use and again when they have grown. Any thread may use it."""
 
-    def __init__(self, folder: Path, store_id: bytes) -> None:
+    def __init__(self, folder: Path, store_id: bytes, *, by_pread: bool = False) -> None:
+        self._by_pread = by_pread
         self._folder = folder
         self._store_id = store_id
         self._planes: dict[PlaneId, Plane] = {}
@@ -49,10 +51,10 @@ class PlaneReader:
     def plane(self, segment: int, dimension: int, rows: int = 0) -> Plane:
         """The plane, with at least `rows` rows if the file has them. Raises CorruptionError."""
         found = self._planes.get((segment, dimension))
-        if found is not None and len(found.rows) >= rows:
+        if found is not None and found.count >= rows:
             return found
         with self._lock:
-            fresh = Plane(self._folder, segment, dimension, self._store_id)
+            fresh = Plane(self._folder, segment, dimension, self._store_id, by_pread=self._by_pread)
             self._planes[segment, dimension] = fresh
         return fresh
 
@@ -80,7 +82,12 @@ class PlaneReader:
         """Each plane (of one dimension) as long as it is now, with its marks if it has any.
 
         The marks are a view that goes on showing changes; they may be fewer or more than the rows.
+        Raises CorruptionError, StorageError.
         """
+        with refusals_named("reading the planes"):
+            return self._current(dimension)
+
+    def _current(self, dimension: int | None) -> list[tuple[Plane, MarkArray | None]]:
         found = []
         for segment, width in plane_ids(self._folder):
             if dimension is not None and width != dimension:
@@ -97,7 +104,7 @@ class PlaneReader:
                     continue
                 raise
             plane.will_scan()
-            found.append((plane, self._current_marks(segment, width, len(plane.rows))))
+            found.append((plane, self._current_marks(segment, width, plane.count)))
         return found
 
     def _current_marks(self, segment: int, dimension: int, rows: int) -> MarkArray | None:
@@ -106,6 +113,8 @@ class PlaneReader:
             inode = path.stat().st_ino
         except FileNotFoundError:
             return None
+        if self._by_pread:
+            return read_marks(path, self._store_id)
         known = self._marks.get((segment, dimension))
         if known is not None and known.inode == inode and len(known.marks) >= rows:
             return known.marks
@@ -117,7 +126,8 @@ class PlaneReader:
 
     def marks(self, segment: int, dimension: int, rows: int) -> MarkArray | None:
         """The marks of one plane, of `rows` rows at least; None where none are believed."""
-        marks = self._current_marks(segment, dimension, rows)
+        with refusals_named("reading marks"):
+            marks = self._current_marks(segment, dimension, rows)
         return marks if marks is not None and len(marks) >= rows else None
 
     def marks_by_catalog(
@@ -137,7 +147,11 @@ class PlaneReader:
         return known.marks
 
     def file_bytes(self) -> int:
-        """Bytes of all planes and marks; one system call a file."""
+        """Bytes of all planes and marks; one system call a file. Raises StorageError."""
+        with refusals_named("measuring the planes"):
+            return self._file_bytes()
+
+    def _file_bytes(self) -> int:
         total = 0
         for key in plane_ids(self._folder):
             for path in (plane_path(self._folder, *key), marks_path(self._folder, *key)):

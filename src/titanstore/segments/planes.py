@@ -57,9 +57,13 @@ class NewRow(NamedTuple):
 
 
 def plane_ids(folder: Path) -> list[PlaneId]:
-    """The planes that a folder of segments has, in order."""
+    """The planes that a folder of segments has, in order. Raises StorageError."""
     found = []
-    for name in os.listdir(folder):  # noqa: PTH208  # names are all that is wanted
+    try:
+        names = os.listdir(folder)  # noqa: PTH208  # names are all that is wanted
+    except OSError as error:
+        raise storage_error(error, "listing the segments") from error
+    for name in names:
         if name.endswith(".plane"):
             number, _, dimension = name[: -len(".plane")].partition("-")
             found.append((int(number), int(dimension)))
@@ -83,11 +87,13 @@ class PlaneWriter:
         store_id: bytes,
         *,
         durable: bool,
+        by_pread: bool = False,
         current_offsets: Callable[[int], NDArray[np.uint32]],
     ) -> None:
         self._folder = folder
         self._store_id = store_id
         self._durable = durable
+        self._by_pread = by_pread
         self._current_offsets = current_offsets  # of a segment's current records
         self._descriptors: dict[PlaneId, int] = {}
         self._marks: dict[PlaneId, MarksWriter] = {}
@@ -135,6 +141,8 @@ class PlaneWriter:
         marks_writer.put(first, bytes(marks))
 
     def _open(self, key: PlaneId) -> int:
+        if key in self._descriptors and not os.fstat(self._descriptors[key]).st_nlink:
+            os.close(self._descriptors.pop(key))  # removed, and put back since
         if key not in self._descriptors:
             for older in [other for other in self._descriptors if other[0] != key[0]]:
                 os.close(self._descriptors.pop(older))  # only the last segment is appended to
@@ -189,7 +197,7 @@ class PlaneWriter:
             if key[0] < last.segment:
                 continue
             try:
-                offsets = Plane(self._folder, *key, self._store_id).rows["offset"]
+                offsets = self._plane(key).rows["offset"]
             except CorruptionError:
                 continue  # `check` has the say; a plane that is being begun has no rows
             end = last.offset if key[0] == last.segment else 0
@@ -212,6 +220,9 @@ class PlaneWriter:
         with contextlib.suppress(StoreError):  # a void row is never near, marked or not
             self.marks(*key).set(rows, GONE)
 
+    def _plane(self, key: PlaneId) -> Plane:
+        return Plane(self._folder, *key, self._store_id, by_pread=self._by_pread)
+
     # -- marks -----------------------------------------------------------------------------
 
     def marks(self, segment: int, dimension: int) -> MarksWriter:
@@ -228,8 +239,8 @@ class PlaneWriter:
         return self._marks[key]
 
     def _marks_by_catalog(self, segment: int, dimension: int) -> MarkArray:
-        plane = Plane(self._folder, segment, dimension, self._store_id)
-        if not len(plane.rows):
+        plane = self._plane((segment, dimension))
+        if not plane.count:
             return np.empty(0, np.uint8)
         plane.will_scan()
         return marks_of(plane, self._current_offsets(segment))
@@ -256,7 +267,7 @@ class PlaneWriter:
     def revive(self, rows: Iterable[RowAddress]) -> None:
         """Mark rows whose records become current again; before the commit. Raises StoreError."""
         for key, places in _by_plane(rows).items():
-            plane = Plane(self._folder, *key, self._store_id)
+            plane = self._plane(key)
             marks = self.marks(*key)
             for row in places:
                 plane.codes_of(row)  # or it is an error of ours

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from titanstore.errors import ErrorKind, StorageError
+from titanstore.errors import CorruptionError, ErrorKind, StorageError
 from titanstore.keys import StoredKey
 from titanstore.segments.disk import storage_error, sync_folder, write_at
 from titanstore.segments.layout import (
@@ -160,6 +160,10 @@ class SegmentWriter:
         if self._number == number and not create:
             return
         self._close_segment()
+        if not create and not segment_path(self._folder, number).exists():
+            raise CorruptionError(
+                f"segment {number} is missing: {number:05d}.seg", ErrorKind.MISSING_SEGMENT
+            )
         # what a failed write left behind under a new segment's name goes
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC if create else 0)
         self._descriptor = os.open(segment_path(self._folder, number), flags, 0o644)
@@ -174,6 +178,12 @@ class SegmentWriter:
             self.planes.append(number, dimension, rows)
         if self._durable:
             os.fdatasync(self._descriptor)
+        if not os.fstat(self._descriptor).st_nlink:
+            self._close_segment()  # one that is put back has to be opened
+            raise CorruptionError(
+                f"segment {number} was removed while it was written to: nothing was acknowledged",
+                ErrorKind.MISSING_SEGMENT,
+            )
         ends[number] = pending.start + len(pending.data)
 
     def _write_all(self, data: bytes | bytearray, offset: int) -> None:

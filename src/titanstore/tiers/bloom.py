@@ -8,6 +8,7 @@ FORMAT.md, "Bloom filter, version 1".
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -156,6 +157,8 @@ class BloomFilter:
     def close(self, *, is_clean: bool) -> None:
         """Write it to the disk and mark it believable after a reboot; only the writer does."""
         if is_clean and self._mapping[_STATE_AT] == _IN_USE:
-            self._mapping.flush()
-            self._mapping[_STATE_AT] = _CLEAN
-            self._mapping.flush()
+            # where the disk refuses, it stays marked as in use, and is built anew after a reboot
+            with contextlib.suppress(OSError):
+                self._mapping.flush()
+                self._mapping[_STATE_AT] = _CLEAN
+                self._mapping.flush()

@@ -20,6 +20,7 @@ BAD: dict[str, list[object]] = {
     "bloom": ["true", None],
     "refuse_non_finite": [2],
     "durability": ["none", None, True],
+    "segment_reads": ["", "read", None, 1],
     "dimension": [0, -1, 16_384, "384", 1.5, True],
     "versions_max": [-1, 1.5, "64", None, True],
     "search": [1, "on"],
