@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def main() -> None:
     suite, rng = Suite.usual(), np.random.default_rng(1)
     sides = (side("base", suite), side("head", suite))
     turns, one_cpu = rounds._measured, rounds._only_on
-    ways = {
+    ways: dict[str, tuple[Any, Any]] = {
         "turns on one CPU": (turns, one_cpu),
         "turns on any": (turns, any_cpu),
         "side after side": (side_after_side, one_cpu),
