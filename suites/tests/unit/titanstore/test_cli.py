@@ -53,7 +53,7 @@ def test_maintain(folder: Path) -> None:
 def test_an_interrupted_check_does_not_say_that_the_store_is_damaged(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(EmbeddingStore, "check", interrupted)
