@@ -36,6 +36,8 @@ CHOICES: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "lance_index": ("ivf_rq", "ivf_pq", "ivf_flat", "ivf_sq", "hnsw_sq"),
         "lance_cache_bytes": (MIB, 256 * MIB),
         "versions_max": (1, 4, 16, 64),
+        "segment_reads": ("mmap", "pread"),
+        "publish": (True, False),
     }
 )
 """Values of each setting, one as likely as the other."""
