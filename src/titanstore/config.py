@@ -25,6 +25,7 @@ _CHOICES = {
     "search_index": SearchIndex,
     "lance_index": LanceIndex,
 }
+_SWITCHES = ("shared_pool", "prefetch", "compression", "bloom", "refuse_non_finite", "search")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,9 @@ class StoreConfig:
         Tier L2, compressed frames: at most this much of what L1 leaves. 0 switches it off.
     policy
         Which row or frame leaves a full tier: "probation" or "lru".
+    shared_pool
+        Keep hot rows in memory that all processes of the store share, at most `hot_bytes_max` for
+        all of them. Off by default: reports/decisions/0018.
     prefetch
         After a miss, decode the other chunks of its document in the background.
     compression
@@ -81,6 +85,7 @@ class StoreConfig:
     hot_bytes_max: int = 860_000
     warm_bytes_max: int = 5_000_000
     policy: PolicyName = "probation"
+    shared_pool: bool = False
     prefetch: bool = True
     compression: bool = True
     bloom: bool = False
@@ -103,7 +108,7 @@ class StoreConfig:
                 raise _bad(name, value, "a number of bytes, 0 or more")
         if not _is_whole(self.versions_max) or self.versions_max < 0:
             raise _bad("versions_max", self.versions_max, "a number of versions, 0 or more")
-        for name in ("prefetch", "compression", "bloom", "refuse_non_finite", "search"):
+        for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise _bad(name, getattr(self, name), "true or false")
         for name, kind in _CHOICES.items():

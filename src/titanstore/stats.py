@@ -17,6 +17,11 @@ class StoreStats:
     plane_bytes
         Planes and marks: the codes of the vectors, which search scans, and the part of each
         compressed vector that they are.
+    pool_bytes
+        Of `hot_bytes`, those that all processes of the store share; 0 without the shared pool.
+    pool_trouble
+        Why hot rows lie in private memory though the setting `shared_pool` is on; None: they do
+        not, or it is off.
     lance_trouble
         Why the last search that wanted a Lance table scanned instead; None since it did not.
     """
@@ -30,6 +35,8 @@ class StoreStats:
     catalog_bytes: int
     hot_rows: int
     hot_bytes: int
+    pool_bytes: int
+    pool_trouble: str | None
     warm_frames: int
     warm_bytes: int
     lance_bytes: int

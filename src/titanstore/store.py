@@ -128,8 +128,9 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         if not self._is_read_only:
             # a writer that was killed between committing and telling the readers
             self._generation.bump()
+        generation = self._generation
         self._rooms = Rooms(
-            self._folder, self._config, self._counters, read_only=self._is_read_only
+            self._folder, self._config, self._counters, generation, read_only=self._is_read_only
         )
         self._search_engine: SearchEngine | None = None
         self._catalog = self._rooms.catalog
@@ -150,10 +151,9 @@ class EmbeddingStore(WritableStore, SearchableStore, VersionedStore):
         self._is_read_only = True
         self._is_forked = True
         self._write_lock = threading.RLock()
-        self._rooms.stop_writing()
+        self._rooms.leave_parent()
         self._pid = -1  # the catalog is opened when it is first needed
-        self._hot_lookup = _nothing_is_hot
-        self._hot_touch = _nothing_is_hot
+        self._hot_lookup = self._hot_touch = _nothing_is_hot
 
     def _ready(self) -> None:
         """Raise if closed; catch up with changes of other processes; open anew after a fork."""
