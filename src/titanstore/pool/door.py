@@ -53,7 +53,7 @@ class Door:
 
     @contextmanager
     def exclusive(self, patience_s: float) -> Iterator[bool]:
-        """Hold the pool's lock; False: somebody else has it, for `patience_s` already.
+        """Hold the pool's lock; False: somebody else has it, for `patience_s` already, or closed.
 
         The kernel takes it from a process that ends. Nobody waits without end, so a process that
         is stopped while it holds the lock costs the others rows to share, not time.
@@ -66,6 +66,8 @@ class Door:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _take(self, patience_s: float) -> bool:
+        if self._descriptor < 0:
+            return False
         begun = 0.0
         while True:
             try:

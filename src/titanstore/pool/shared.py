@@ -80,8 +80,7 @@ class SharedPool:
     def find(self, text: str) -> Vector | None:
         """The row of a key, in place and read-only; None if it is not there or not current.
 
-        Takes no lock and waits for nobody. 1.5 us. Raises OSError if there is no descriptor or
-        address space left to map a slab.
+        Takes no lock and waits for nobody. 1.5 us, and 20 us more for each slab that is new.
         """
         board = self._board
         if board is None:

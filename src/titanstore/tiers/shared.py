@@ -77,11 +77,7 @@ class SharedTier(HotTier):
         if shared is None:
             return None
         epoch = self._generation[0]
-        try:
-            row = shared.find(key)
-        except OSError as error:
-            self._turn_private(shared, error)
-            return None
+        row = shared.find(key)
         if shared.retired != self._retired:
             self._drop_retired(shared)
         if row is not None:
