@@ -126,9 +126,11 @@ def _wait_for(child: subprocess.Popen[str]) -> Any:
 
 
 def count_kept_promises(
-    folder: Path, *, seconds: float, readers: int, kill_every_s: float
+    folder: Path, *, seconds: float, readers: int, reads_min: int, kills_max: int
 ) -> dict[str, float]:
-    """One writer, some readers in processes of their own, one of them killed now and then.
+    """One writer, some readers in processes of their own; a few of them are killed at work.
+
+    Goes on beyond `seconds` until there were `reads_min` reads, however slow the machine is.
 
     Returns
     -------
@@ -147,8 +149,12 @@ def count_kept_promises(
             np.stack([value_row(number, 0) for number in range(ROWS)]),
         )
         running = [_child("promise", folder, readers, who) for who in range(readers)]
-        begun = last_kill = time.monotonic()
-        while (now := time.monotonic()) - begun < seconds:
+        begun = time.monotonic()
+        known = [0] * readers  # reads when the process in this place began
+        while (
+            time.monotonic() - begun < seconds
+            or sum(tally[0] for tally in promises.tallies) < reads_min
+        ):
             count = int(rng.integers(1, 4))
             for number in rng.choice(ROWS, count, replace=False).tolist():
                 value = promises.begun[number] + 1
@@ -157,13 +163,15 @@ def count_kept_promises(
                 promises.acknowledged[number] = value
                 writes += 1
             time.sleep(float(rng.choice([0, 0.002, 0.02])))
-            if now - last_kill > kill_every_s:
-                last_kill = now
-                who = int(rng.integers(readers))
+            who = int(rng.integers(readers))
+            if kills < kills_max and promises.tallies[who][0] > known[who] + 50:
                 running[who].kill()
                 running[who].communicate()
+                known[who] = promises.tallies[who][0]
                 running[who] = _child("promise", folder, readers, who)
                 kills += 1
+            elif running[who].poll() is not None:
+                raise RuntimeError(f"a reader ended with status {running[who].returncode}")
         promises.end[0] = 1
         for child in running:
             child.communicate(timeout=120)
@@ -178,7 +186,7 @@ def count_kept_promises(
         **found,
         "writes": writes,
         "kills": kills,
-        "seconds": seconds,
+        "seconds": round(time.monotonic() - begun, 1),
         "readers": readers,
         **{f"writer_{name}": counters[name] for name in shown},
     }
@@ -339,7 +347,11 @@ def main() -> None:
         folder = Path(name)
         if given.what == "promises":
             found = count_kept_promises(
-                folder, seconds=given.seconds, readers=given.readers, kill_every_s=2.0
+                folder,
+                seconds=given.seconds,
+                readers=given.readers,
+                reads_min=10_000,
+                kills_max=20,
             )
             print(json.dumps(found))  # noqa: T201
             wrong = [found[name] for name in ("torn", "stale", "backward", "changed")]

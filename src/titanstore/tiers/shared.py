@@ -96,6 +96,8 @@ class SharedTier(HotTier):
         except OSError as error:
             self._turn_private(shared, error)
             return []
+        if shared.retired != self._retired:
+            self._drop_retired(shared)
         if pooled is None:
             self._counters.pool_refusals += 1
         elif len(self._rows) < VIEWS_MAX:

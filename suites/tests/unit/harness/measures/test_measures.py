@@ -58,7 +58,7 @@ SETTINGS: dict[str, Callable[[Context], Context]] = {"hot": usual, "sharing": po
 def taken(shared_context: Context) -> dict[str, list[Measurement]]:
     """Every measure once; the tests only read."""
     return {
-        name: measure(SETTINGS.get(name, lambda as_it_is: as_it_is)(shared_context))
+        name: measure(SETTINGS[name](shared_context) if name in SETTINGS else shared_context)
         for name, measure in MEASURES.items()
     }
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from titanstore.pool import board as board_module
 from titanstore.pool import door as door_module
-from titanstore.pool import memory as memory_module
 from titanstore.pool.board import GENERATION, OLDEST, SLABS_MAX, Board
 from titanstore.pool.memory import attach_memory, make_memory
 from titanstore.pool.shared import SLAB_BYTES_MIN, SharedPool
@@ -124,7 +123,7 @@ def test_a_row_cannot_be_written_by_any_means(store: Store) -> None:
     with pytest.raises(ValueError, match="WRITEABLE"):
         base.setflags(write=True)
     with pytest.raises(TypeError, match="read-only"):
-        memoryview(row)[0] = 1.0
+        row.data.cast("B")[0] = 1
 
 
 def test_a_row_that_a_caller_keeps_never_changes(store: Store) -> None:
@@ -688,7 +687,7 @@ def test_a_pool_without_room_for_another_slab_keeps_what_it_has(
     pool = store.pool()
     pool.publish("a", row_of(1), 1)
     with monkeypatch.context() as patch:
-        patch.setattr(memory_module.os, "memfd_create", refuse(errno.ENOMEM))
+        patch.setattr(os, "memfd_create", refuse(errno.ENOMEM))
         for number in range(14):
             pool.publish(f"key {number}", row_of(number), 1)
         with pytest.raises(OSError, match="memory"):

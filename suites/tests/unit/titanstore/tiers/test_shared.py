@@ -134,7 +134,7 @@ def test_a_row_found_before_a_change_does_not_enter_the_table(place: Place) -> N
         tier.invalidate([key])
         return found
 
-    shared.find = slow  # type: ignore[method-assign]
+    shared.find = slow  # type: ignore[assignment,method-assign]
     assert tier.find("key") is not None  # it was true when the call began
     assert tier.lookup("key") is None
     shared.find = find  # type: ignore[method-assign]
