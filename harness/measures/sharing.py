@@ -74,7 +74,8 @@ def measure(context: Context) -> list[Measurement]:
             found = context.workers("sharing", jobs, at_once=readers)
             shared[str(readers)] = sum(one.facts["shared_memory"] for one in found)
             processes += found
-        if not shared["8"] <= _GROWTH_MAX * shared["1"]:
+        fewest, most = shared[str(_READERS[0])], shared[str(_READERS[-1])]
+        if not most <= _GROWTH_MAX * fewest:
             raise WorkerError(f"sharing: shared pages grow with the readers: {shared}")
         killed = context.workers("sharing", [{**job, "kills": _KILLS}])
         return {"processes": [*processes, *killed], "context": _shown(processes, killed[0], shared)}

@@ -200,12 +200,15 @@ def test_shared_readers_copy_nothing_and_leave_nothing(
     assert one.context["slabs_left_by_killed_readers"] == 0
 
 
-def test_private_readers_copy_every_row(context: Context) -> None:
+def test_private_readers_copy_every_row(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the gate must be able to see: the same measure without the pool."""
+    monkeypatch.setattr(sharing, "_READERS", (1, 2))
+    monkeypatch.setattr(sharing, "_KILLS", 1)
     (one,) = sharing.measure(usual(context))
     assert one.failure == ""
     reading = [process for process in one.processes if "readers" in process.facts]
-    assert {value for process in reading for value in process.values} == {4096.0}
+    row_bytes = 4.0 * context.populations["files-1024"].dimension
+    assert {value for process in reading for value in process.values} == {row_bytes}
 
 
 def test_bits_are_compared_by_every_path(taken: dict[str, list[Measurement]]) -> None:
