@@ -38,6 +38,7 @@ CHOICES: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "versions_max": (1, 4, 16, 64),
         "segment_reads": ("mmap", "pread"),
         "publish": (True, False),
+        "shared_pool": (True, False),
     }
 )
 """Values of each setting, one as likely as the other."""

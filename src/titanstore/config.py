@@ -28,6 +28,7 @@ _CHOICES = {
     "search_index": SearchIndex,
     "lance_index": LanceIndex,
 }
+_SWITCHES = ("shared_pool", "prefetch", "compression", "bloom", "refuse_non_finite", "search")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,9 @@ class StoreConfig:
         Tier L2, compressed frames: at most this much of what L1 leaves. 0 switches it off.
     policy
         Which row or frame leaves a full tier: "probation" or "lru".
+    shared_pool
+        Keep hot rows in memory that all processes of the store share, at most `hot_bytes_max` for
+        all of them. Off by default: reports/decisions/0018.
     prefetch
         After a miss, decode the other chunks of its document in the background.
     compression
@@ -92,6 +96,7 @@ class StoreConfig:
     hot_bytes_max: int = 860_000
     warm_bytes_max: int = 5_000_000
     policy: PolicyName = "probation"
+    shared_pool: bool = False
     prefetch: bool = True
     compression: bool = True
     bloom: bool = False

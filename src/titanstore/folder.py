@@ -7,6 +7,7 @@
     segments/       00001.seg ...
     lance/          LanceDB's tables, one a dimension, where the store is large enough
     BLOOM           only with the setting `bloom`
+    POOL            only with the setting `shared_pool`
 
 FORMAT.md, "Store folder, versions 1 and 2", is the contract.
 """
@@ -32,10 +33,11 @@ from titanstore.segments.disk import FileIdentity, storage_error, sync_folder
 
 FORMAT_VERSION = 2  # 1: without versions
 _FORMAT_FIRST = 1  # of a new store, so that an older release can use it until it has a version
-_HEADER, _LOCK, _GENERATION = "STORE", "LOCK", "GENERATION"
+_HEADER, _LOCK, _GENERATION, _POOL = "STORE", "LOCK", "GENERATION", "POOL"
 _PARTS = {
     _LOCK,
     _GENERATION,
+    _POOL,
     "catalog",
     "segments",
     "lance",
@@ -73,6 +75,11 @@ class StoreFolder:
     def lance(self) -> Path:
         """Folder of the Lance tables."""
         return self.path / "lance"
+
+    @property
+    def pool(self) -> Path:
+        """File that leads to the shared pool."""
+        return self.path / _POOL
 
     @property
     def generation(self) -> Path:
@@ -158,12 +165,25 @@ class WriterLock:
 
 
 class Generation:
-    """A counter in a shared mapping: readers of other processes see each change in 40 ns."""
+    """A counter in a shared mapping: readers of other processes see each change in 40 ns.
+
+    Attributes
+    ----------
+    cells
+        One cell: the counter.
+    file
+        16 bytes that tell the file from every other one.
+    """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         try:
             descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
             try:
+                status = os.fstat(descriptor)
+                # no other file has both while this one is mapped, a copy of the store's neither
+                self.file = status.st_dev.to_bytes(8, "little") + status.st_ino.to_bytes(
+                    8, "little"
+                )
                 access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
                 self._mapping = mmap.mmap(descriptor, 8, access=access)
                 self._identity = FileIdentity(path)

@@ -28,6 +28,12 @@ class Counters:
     prefetched_unread: int = 0  # evicted before anyone read them
     prefetch_failures: int = 0
     rows_beside_pool: int = 0  # rows of their own, since callers hold the pool's
+    pool_hits: int = 0  # of hot_hits, those that were found in the shared pool
+    pool_refusals: int = (
+        0  # rows that did not get in: another process published, or the value changed
+    )
+    pool_resets: int = 0  # changes after which the whole pool was to be filled anew
+    pool_fallbacks: int = 0  # the shared pool could not be used, and private memory took its place
     written: int = 0
     unchanged: int = 0  # writes that found the same bits in place
     replaced: int = 0

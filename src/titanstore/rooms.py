@@ -17,7 +17,7 @@ from titanstore.compaction import Compaction
 from titanstore.config import StoreConfig
 from titanstore.errors import CorruptionError, StoreError
 from titanstore.figures.publisher import Publisher
-from titanstore.folder import StoreFolder
+from titanstore.folder import Generation, StoreFolder
 from titanstore.metrics import Counters
 from titanstore.repair import Repair
 from titanstore.search.engine import SearchEngine
@@ -31,6 +31,8 @@ from titanstore.stats import Maintenance, StoreStats
 from titanstore.tiers.bloom import BloomFilter
 from titanstore.tiers.cascade import Cascade
 from titanstore.tiers.cold import ColdTier
+from titanstore.tiers.hot import HotTier
+from titanstore.tiers.shared import note_trouble_of_pool, open_shared_tier
 from titanstore.versions.versions import Versions
 
 
@@ -48,7 +50,13 @@ class Rooms:
     """
 
     def __init__(
-        self, folder: StoreFolder, config: StoreConfig, counters: Counters, *, read_only: bool
+        self,
+        folder: StoreFolder,
+        config: StoreConfig,
+        counters: Counters,
+        generation: Generation,
+        *,
+        read_only: bool,
     ) -> None:
         self._folder = folder
         self._config = config
@@ -81,7 +89,8 @@ class Rooms:
             folder.lance, config, self.catalog, self.reader, counters, read_only=read_only
         )
         cold = ColdTier(self.catalog, self.reader, counters, self.bloom)
-        self.cascade = Cascade(config, cold, counters)
+        self._pool_trouble: str | None = None
+        self.cascade = Cascade(config, cold, counters, self._hot_tier(generation))
         self._engine: SearchEngine | None = None
         self.publisher = _publisher(  # last: what is visible is to be taken back
             folder.store_id, config, self.cascade, is_writer=not read_only
@@ -95,6 +104,22 @@ class Rooms:
                 generation,
             )
         return self._engine
+
+    def _hot_tier(self, generation: Generation) -> HotTier | None:
+        """The tier in shared memory; None if it is not wanted or not to be had."""
+        if not self._config.shared_pool:
+            return None
+        try:
+            return open_shared_tier(
+                self._folder.pool,
+                self._folder.store_id + generation.file,
+                generation.cells,
+                self._config,
+                self._counters,
+            )
+        except OSError as error:
+            self._pool_trouble = note_trouble_of_pool(error, self._counters)
+            return None
 
     def _prepare_writing(self, durable: bool) -> None:
         folder, config = self._folder, self._config
@@ -238,6 +263,8 @@ class Rooms:
             catalog_bytes=self.catalog.file_bytes(),
             hot_rows=len(hot),
             hot_bytes=hot.nbytes,
+            pool_bytes=hot.pool_bytes,
+            pool_trouble=hot.trouble or self._pool_trouble,
             warm_frames=len(warm),
             warm_bytes=warm.nbytes,
             idle_row_bytes=hot.idle_bytes,
@@ -250,12 +277,17 @@ class Rooms:
         )
 
     def stop_writing(self) -> None:
-        """Give up the file appended to; what a forked child does first, of its parent's rooms."""
-        self.publisher.leave()
+        """Give up the file appended to."""
         self.changes = self.versions = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def leave_parent(self) -> None:
+        """What a forked child does first, of its parent's rooms."""
+        self.publisher.leave()
+        self.cascade.leave_parent()
+        self.stop_writing()
 
     def close(self, *, is_own: bool) -> None:
         """Give everything back. `is_own` is false in a forked child that never used them."""

@@ -27,6 +27,11 @@ class StoreStats:
         Marks that this process worked out itself, since no writer of this boot had made them.
     mapped_bytes
         Files mapped for reading: address space, whose pages are the page cache's.
+    pool_bytes
+        Of `hot_bytes`, those that all processes of the store share; 0 without the shared pool.
+    pool_trouble
+        Why hot rows lie in private memory though the setting `shared_pool` is on; None: they do
+        not, or it is off.
     lance_trouble
         Why the last search that wanted a Lance table scanned instead; None since it did not.
     """
@@ -40,6 +45,8 @@ class StoreStats:
     catalog_bytes: int
     hot_rows: int
     hot_bytes: int
+    pool_bytes: int
+    pool_trouble: str | None
     warm_frames: int
     warm_bytes: int
     idle_row_bytes: int
@@ -62,7 +69,7 @@ class StoreStats:
         Not in it is what every store takes once (docs/reference/metrics.md, "Memory"), and what
         LanceDB keeps (setting `lance_cache_bytes`).
         """
-        tiers = self.hot_bytes + self.idle_row_bytes + self.warm_bytes
+        tiers = self.hot_bytes - self.pool_bytes + self.idle_row_bytes + self.warm_bytes
         return tiers + self.result_bytes + self.marks_bytes
 
 

@@ -135,8 +135,9 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         if not self._is_read_only:
             # a writer that was killed between committing and telling the readers
             self._generation.bump()
+        generation = self._generation
         self._rooms = Rooms(
-            self._folder, self._config, self._counters, read_only=self._is_read_only
+            self._folder, self._config, self._counters, generation, read_only=self._is_read_only
         )
         self._publisher = self._rooms.publisher
         self._catalog = self._rooms.catalog
@@ -157,7 +158,7 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
         self._is_read_only = True
         self._is_forked = True
         self._write_lock = threading.RLock()
-        self._rooms.stop_writing()
+        self._rooms.leave_parent()
         self._pid = -1  # the catalog is opened when it is first needed
         self._hot_rows = {}
 

@@ -34,12 +34,18 @@ _EVICTED_MAX = 256
 class Cascade:
     """The three tiers of one store. Any number of threads may read."""
 
-    def __init__(self, config: StoreConfig, cold: ColdTier, counters: Counters) -> None:
+    def __init__(
+        self,
+        config: StoreConfig,
+        cold: ColdTier,
+        counters: Counters,
+        hot: HotTier | None = None,
+    ) -> None:
         self.cold = cold
         self.counters = counters
         total = config.memory_bytes_max
         self._hot_bytes_max = min(config.hot_bytes_max, total)
-        self.hot = HotTier(self._hot_bytes_max, config.policy, counters)
+        self.hot = HotTier(self._hot_bytes_max, config.policy, counters) if hot is None else hot
         self.warm = WarmTier(
             lambda: min(config.warm_bytes_max, total - self.hot.nbytes), config.policy, counters
         )
@@ -53,6 +59,10 @@ class Cascade:
 
         The caller has looked into the hot tier.
         """
+        shared = self.hot.find(text)
+        if shared is not None:
+            self.counters.hot_hits += 1
+            return shared
         key = stored_key(text)
         epoch = self.hot.epoch
         frame: Buffer
@@ -126,6 +136,9 @@ class Cascade:
             rows = [self.hot.lookup(text) for text in texts]
         except TypeError:  # one is unhashable
             rows = [self.hot.lookup(stored_key(text).text) for text in texts]
+        for place, row in enumerate(rows):
+            if row is None:
+                rows[place] = self.hot.find(texts[place])
         missing = [place for place, row in enumerate(rows) if row is None]
         frames: dict[int, Buffer] = {}
         for place in missing:
@@ -242,11 +255,16 @@ class Cascade:
         self.warm.clear()
         self.hot.clear()
 
+    def leave_parent(self) -> None:
+        """In a forked child, which never uses this object again."""
+        self.hot.leave_parent()
+
     def close(self) -> None:
         """Stop the prefetch thread and forget everything; idempotent."""
         if self.prefetcher is not None:
             self.prefetcher.stop()
         self.clear()
+        self.hot.close()
 
 
 def _words(row: Vector) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:

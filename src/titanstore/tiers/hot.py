@@ -33,7 +33,18 @@ class HotTier:
         self._pool = RowPool(bytes_max)
         self.lookup: Callable[[str], Vector | None] = self.rows.get
         self.touch: Callable[[str], object] = self._policy.touch
-        self.epoch = 0  # raised by each invalidation
+        self._epoch = 0
+        self.trouble: str | None = None  # why rows are not where they were to be
+
+    @property
+    def pool_bytes(self) -> int:
+        """Bytes that other processes share; none here."""
+        return 0
+
+    @property
+    def epoch(self) -> int:
+        """Changes with each invalidation."""
+        return self._epoch
 
     @property
     def nbytes(self) -> int:
@@ -62,6 +73,10 @@ class HotTier:
                 self._counters.rows_beside_pool += 1
         return row
 
+    def find(self, key: str) -> Vector | None:
+        """A row that `lookup` does not know and this tier has nonetheless; here there is none."""
+        return None
+
     def admit(self, key: str, row: Vector, epoch: int, *, prefetched: bool = False) -> list[str]:
         """Make a row resident and return the keys evicted for it.
 
@@ -87,17 +102,24 @@ class HotTier:
     def invalidate(self, keys: list[str]) -> None:
         """Drop keys whose stored value changed."""
         with self._lock:
-            self.epoch += 1
+            self._epoch += 1
             for key in keys:
                 row = self.rows.pop(key, None)
                 if row is not None:
                     self._bytes -= row.nbytes + ROW_OVERHEAD_BYTES
                     self._policy.remove(key)
 
+    def leave_parent(self) -> None:
+        """In a forked child, before anything else: close what only the parent may use."""
+
+    def close(self) -> None:
+        """Drop everything for good; idempotent. Rows that were handed out stay valid."""
+        self.clear()
+
     def clear(self) -> None:
         """Drop everything, also what a reader is about to admit."""
         with self._lock:
-            self.epoch += 1
+            self._epoch += 1
             for key in list(self.rows):
                 row = self.rows.pop(key)
                 self._bytes -= row.nbytes + ROW_OVERHEAD_BYTES

@@ -15,6 +15,7 @@ BAD: dict[str, list[object]] = {
     "hot_bytes_max": [-1, 2.0, "big"],
     "warm_bytes_max": [-1, [], b"1"],
     "policy": ["fifo", "", None, ["probation"], "PROBATION"],
+    "shared_pool": [1, "auto", None],
     "prefetch": [1, "yes", None],
     "compression": [0, "no"],
     "bloom": ["true", None],

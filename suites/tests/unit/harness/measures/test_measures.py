@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 
 from harness.measurement import Measurement, Process
-from harness.measures import disk, hits, hot, memory, quality, saving, startup
+from harness.measures import disk, hits, hot, memory, quality, saving, sharing, startup
 from harness.measures.base import SIZES, Context
 from harness.population import build_store
-from harness.subjects.reference import ReferenceSubject, effective_config
+from harness.subjects.reference import (
+    ReferenceSubject,
+    effective_config,
+    effective_settings,
+)
 from harness.targets import load_targets
 from harness.worker import WorkerError
 
@@ -29,6 +33,7 @@ MEASURES: dict[str, Callable[[Context], list[Measurement]]] = {
     "memory": memory.measure,
     "quality": quality.measure,
     "saving": saving.measure,
+    "sharing": sharing.measure,
     "startup": startup.measure,
 }
 
@@ -39,11 +44,21 @@ def usual(context: Context) -> Context:
     return replace(context, settings=settings, config_digest=digest)
 
 
+def pooled(context: Context) -> Context:
+    """With a hot tier of the usual size that processes share."""
+    usual_settings, _ = effective_config(None)
+    settings, _ = effective_settings(usual_settings, shared_pool=True)
+    return replace(context, settings=settings)
+
+
+SETTINGS: dict[str, Callable[[Context], Context]] = {"hot": usual, "sharing": pooled}
+
+
 @pytest.fixture(scope="session")
 def taken(shared_context: Context) -> dict[str, list[Measurement]]:
     """Every measure once; the tests only read."""
     return {
-        name: measure(usual(shared_context) if name == "hot" else shared_context)
+        name: measure(SETTINGS[name](shared_context) if name in SETTINGS else shared_context)
         for name, measure in MEASURES.items()
     }
 
@@ -169,6 +184,31 @@ def test_memory_is_compared_with_as_many_controls(taken: dict[str, list[Measurem
         assert any(name.startswith("titanstore") for name in one.context["by_module"])
         rival = one.beside[0]
         assert {process.control for process in rival.processes} == {False, True}
+
+
+def test_shared_readers_copy_nothing_and_leave_nothing(
+    taken: dict[str, list[Measurement]],
+) -> None:
+    (one,) = taken["sharing"]
+    readers = [process.facts["readers"] for process in one.processes if "readers" in process.facts]
+    assert readers == [1, 2, 2, *[4] * 4, *[8] * 8]
+    assert all(set(process.values) == {0.0} for process in one.processes)
+    assert len(one.processes[0].values) == one.population["rows of the hot set"]
+    pages = one.context["shared_pages_of_all_readers"]
+    assert 0 < pages["8"] <= 1.1 * pages["1"]
+    assert one.context["killed_readers"] == 5
+    assert one.context["slabs_left_by_killed_readers"] == 0
+
+
+def test_private_readers_copy_every_row(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gate must be able to see: the same measure without the pool."""
+    monkeypatch.setattr(sharing, "_READERS", (1, 2))
+    monkeypatch.setattr(sharing, "_KILLS", 1)
+    (one,) = sharing.measure(usual(context))
+    assert one.failure == ""
+    reading = [process for process in one.processes if "readers" in process.facts]
+    row_bytes = 4.0 * context.populations["files-1024"].dimension
+    assert {value for process in reading for value in process.values} == {row_bytes}
 
 
 def test_bits_are_compared_by_every_path(taken: dict[str, list[Measurement]]) -> None:

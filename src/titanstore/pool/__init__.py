@@ -1,0 +1,1 @@
+"""Decoded rows in memory that the processes of one store share."""
