@@ -7,6 +7,7 @@
     segments/       00001.seg ...
     lance/          LanceDB's tables, one a dimension, where the store is large enough
     BLOOM           only with the setting `bloom`
+    answers/        LMDB: what `titanstore.clients` needs to answer as Bedrock did
 
 FORMAT.md, "Store folder, versions 1 and 2", is the contract.
 """
@@ -39,6 +40,7 @@ _PARTS = {
     "catalog",
     "segments",
     "lance",
+    "answers",
     "BLOOM",
     "BLOOM.new",
     f"{_HEADER}.new",
@@ -72,6 +74,11 @@ class StoreFolder:
     def lance(self) -> Path:
         """Folder of the Lance tables."""
         return self.path / "lance"
+
+    @property
+    def answers(self) -> Path:
+        """Folder of the answers' LMDB environment, made by the first client that writes."""
+        return self.path / "answers"
 
     @property
     def generation(self) -> Path:

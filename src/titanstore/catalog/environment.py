@@ -88,6 +88,7 @@ class SharedEnvironment:
     is_durable: bool
     path: str
     pid: int
+    names: tuple[str, ...] | None  # of databases that it may have; None: a catalog's
     users: int = 1
     gate: Gate = field(default_factory=Gate)
 
@@ -124,8 +125,19 @@ os.register_at_fork(
 )
 
 
-def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironment:
+def acquire(
+    folder: Path,
+    *,
+    read_only: bool,
+    durable: bool,
+    names: tuple[str, ...] | None = None,
+) -> SharedEnvironment:
     """Open the environment in a folder, or join the one that this process has open.
+
+    Parameters
+    ----------
+    names
+        Databases that every such environment has; None: it is a catalog.
 
     Raises
     ------
@@ -156,18 +168,24 @@ def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironmen
                 )
             found.users += 1
             return found
-        opened = _open_environment(path, read_only=read_only, durable=durable)
+        opened = _open_environment(path, read_only=read_only, durable=durable, names=names)
         _open[path] = opened
         return opened
 
 
-def _open_environment(path: str, *, read_only: bool, durable: bool) -> SharedEnvironment:
+def _open_environment(
+    path: str,
+    *,
+    read_only: bool,
+    durable: bool,
+    names: tuple[str, ...] | None,
+) -> SharedEnvironment:
     data = Path(path, "data.mdb")
     size = data.stat().st_size if data.exists() else 0
     environment = lmdb.open(
         path,
         map_size=max(_MAP_BYTES_FIRST, 2 * size),
-        max_dbs=len(DATABASES),
+        max_dbs=len(names or DATABASES),
         max_readers=_READERS_MAX,
         readonly=read_only,
         # a read-only medium has no writer, so there is nothing to lock against
@@ -179,9 +197,11 @@ def _open_environment(path: str, *, read_only: bool, durable: bool) -> SharedEnv
     try:
         databases = {
             name: _open_database(environment, name, create=not read_only)
-            for name in (_FIRST_DATABASES if read_only else DATABASES)
+            for name in names or (_FIRST_DATABASES if read_only else DATABASES)
         }
-        shared = SharedEnvironment(environment, databases, read_only, durable, path, os.getpid())
+        shared = SharedEnvironment(
+            environment, databases, read_only, durable, path, os.getpid(), names
+        )
         find_databases(shared)
         if not read_only:
             environment.reader_check()  # slots of killed readers would keep old pages
@@ -200,7 +220,7 @@ def _open_database(environment: lmdb.Environment, name: str, *, create: bool) ->
 
 def find_databases(shared: SharedEnvironment) -> None:
     """Open those databases that are there and were not when the environment was opened."""
-    for name in DATABASES:
+    for name in shared.names or DATABASES:
         if name not in shared.databases:
             with contextlib.suppress(lmdb.NotFoundError):  # of a release that had no versions
                 shared.databases[name] = _open_database(shared.environment, name, create=False)
