@@ -95,10 +95,11 @@ CATALOGUE: tuple[Fault, ...] = (
         cells=(
             _quiet(_EMULATED),
             _quiet(_HOSTILE),
+            _quiet("quality.api.emulated"),
             _quiet("harness verify", "stands"),
-            _quiet("decision", "HOLD"),  # one gate only: the others are NOT RUN
+            _quiet("decision", "HOLD"),  # two gates only: the others are NOT RUN
         ),
-        settings={"only": _BITS, "sizes": _SMALL},
+        settings={"only": ("quality.bits", "quality.api"), "sizes": _SMALL},
     ),
     Fault(
         id="flipped-bit",
@@ -221,6 +222,23 @@ CATALOGUE: tuple[Fault, ...] = (
             "only": ("quality.search", "update.latency"),
             "sizes": _HUNDRED,
             "inject": "stale-search",
+        },
+    ),
+    Fault(
+        id="another-digit",
+        title="another last digit in a kept answer",
+        injected="the last digit of the vector in each body that the wrapped client answers with",
+        kind="run",
+        tier="emulated",
+        cells=(
+            _catch("quality.api.emulated", "FAIL"),
+            _catch("decision", "NO-GO"),
+            _quiet(_EMULATED),
+        ),
+        settings={
+            "only": ("quality.api", "quality.bits"),
+            "sizes": _SMALL,
+            "inject": "another-digit",
         },
     ),
     Fault(
