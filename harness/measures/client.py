@@ -115,7 +115,10 @@ def _latency(context: Context) -> Measurement:
         shown = ("vector_call_s_p50", "vector_call_s_p99", "timer_floor_s", "answers")
         return {
             "processes": processes,
-            "context": {name: float(np.median([fact[name] for fact in facts])) for name in shown},
+            "context": {
+                "call_s_p99": float(np.median([np.percentile(p.values, 99) for p in processes])),
+                **{name: float(np.median([fact[name] for fact in facts])) for name in shown},
+            },
         }
 
     return context.measured(

@@ -34,7 +34,7 @@ def use(client: Any, name: str = "default") -> None:
     _clients[name] = client
 
 
-@get_registry().register("titanstore")  # type: ignore[untyped-decorator]  # LanceDB's
+@get_registry().register("titanstore")
 class TitanFunction(TextEmbeddingFunction):  # type: ignore[misc]  # LanceDB is not checked here
     """Embeds the source column by Titan, through a store: on `add`, and on searches by text.
 

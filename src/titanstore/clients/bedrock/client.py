@@ -275,7 +275,7 @@ class WrappedClient:
         object.__setattr__(self, "titan", titan)
         object.__setattr__(self, "invoke_model", titan.invoke_model)
 
-    @property  # type: ignore[misc]  # isinstance asks it
+    @property  # isinstance asks it
     def __class__(self) -> type:
         return type(object.__getattribute__(self, "_wrapped"))
 
