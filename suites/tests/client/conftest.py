@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto import mock_aws
 
 from fixtures.titan.answers import Answer, Answers, EmulatedTitan
 from fixtures.titan.responder import TitanResponder, bedrock_client
@@ -42,34 +41,44 @@ def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
         yield opened
 
 
-@pytest.fixture
-def titan(emulated: EmulatedTitan) -> Iterator[TitanResponder]:
-    """The mocked service: counts calls, can be replaced by `answering`."""
-    with TitanResponder(answers=emulated) as responder, mock_aws():
-        yield responder
+class Switched:
+    """Answers as whichever service a test has put in."""
+
+    def __init__(self, service: TitanResponder) -> None:
+        self.service = service
+
+    def answer(self, model_id: str, body: bytes) -> Answer:
+        return self.service.respond(model_id, body)
 
 
 @pytest.fixture(scope="session")
-def unwrapped() -> Any:
-    """Making a client takes half a second; it works inside any `mock_aws`, and only there."""
-    return bedrock_client()
-
-
-@pytest.fixture
-def plain(titan: TitanResponder, unwrapped: Any) -> Any:
-    return unwrapped
+def switched(emulated: EmulatedTitan) -> Switched:
+    return Switched(TitanResponder(answers=emulated))
 
 
 @pytest.fixture(scope="session")
-def server(emulated: EmulatedTitan) -> Iterator[Wire]:
-    """Titan over real HTTP, for all tests that break nothing."""
-    with titan_server(emulated) as wire:
+def server(switched: Switched) -> Iterator[Wire]:
+    """Titan over real HTTP, for all tests that break nothing of it."""
+    with titan_server(switched) as wire:
         yield wire
 
 
 @pytest.fixture(scope="session")
 def over_http(server: Wire) -> Any:
+    """Making a client takes half a second."""
     return bedrock_client(endpoint_url=server.url)
+
+
+@pytest.fixture
+def titan(switched: Switched, emulated: EmulatedTitan) -> TitanResponder:
+    """The service of this test: counts calls, can be replaced by `answering`."""
+    switched.service = TitanResponder(answers=emulated)
+    return switched.service
+
+
+@pytest.fixture
+def plain(titan: TitanResponder, over_http: Any) -> Any:
+    return over_http
 
 
 @pytest.fixture

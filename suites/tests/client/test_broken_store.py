@@ -252,7 +252,7 @@ def test_no_text_and_no_credential_reaches_logs_errors_or_counters(
     told.append(repr(found.value))
     for wrong in ({"text": SECRET}, 5, None):
         with pytest.raises(InvalidInputError) as refused:
-            embed.embed(wrong)  # type: ignore[arg-type]
+            embed.embed(wrong)
         told.append(repr(refused.value))
     store.close()
     ask(client, SECRET)

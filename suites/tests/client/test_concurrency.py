@@ -57,7 +57,7 @@ def waiting(client: Any, count: int) -> bool:
     flights = client.titan._calls._flights._under_way
     while time.monotonic() < deadline:
         for flight, _ in list(flights.values()):
-            if len(flight._condition._waiters) >= count:  # type: ignore[attr-defined]
+            if len(flight._condition._waiters) >= count:
                 return True
         time.sleep(0.01)
     return False

@@ -108,11 +108,11 @@ def told(read: Callable[[Any], object], body: Any) -> object:
 
 @pytest.mark.parametrize("way", READERS)
 def test_a_body_reads_as_one_from_the_network(
-    way: str, server: Wire, over_http: Any, store: EmbeddingStore
+    way: str, server: Wire, plain: Any, store: EmbeddingStore
 ) -> None:
-    client = wrap(over_http, store)
+    client = wrap(plain, store)
     before = server.calls
-    sent = over_http.invoke_model(modelId=V1, body=body_of())["body"]
+    sent = plain.invoke_model(modelId=V1, body=body_of())["body"]
     called = client.invoke_model(modelId=V1, body=body_of())["body"]
     kept = client.invoke_model(modelId=V1, body=body_of())["body"]
     assert server.calls == before + 2
@@ -140,12 +140,12 @@ BODIES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", BODIES)
 def test_a_body_may_be_given_as_botocore_takes_it(
-    kind: str, server: Wire, over_http: Any, store: EmbeddingStore
+    kind: str, server: Wire, plain: Any, store: EmbeddingStore
 ) -> None:
-    client = wrap(over_http, store)
+    client = wrap(plain, store)
     wanted = ask(client)
     before = server.calls
-    assert over_http.invoke_model(modelId=V2, body=BODIES[kind]())["body"].read() == wanted
+    assert plain.invoke_model(modelId=V2, body=BODIES[kind]())["body"].read() == wanted
     assert client.invoke_model(modelId=V2, body=BODIES[kind]())["body"].read() == wanted
     assert server.calls == before + 1
     with client.titan.past_cache():  # and it is sent whole
@@ -271,9 +271,9 @@ def test_other_calls_pass(
 
 
 def test_utf_16_is_refused_by_the_service_alone(
-    server: Wire, over_http: Any, store: EmbeddingStore
+    server: Wire, plain: Any, store: EmbeddingStore
 ) -> None:
-    client = wrap(over_http, store)
+    client = wrap(plain, store)
     ask(client)
     before = server.calls
     client.invoke_model(modelId=V2, body=body_of().encode("utf-16"))

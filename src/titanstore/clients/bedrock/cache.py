@@ -26,7 +26,7 @@ from titanstore.store import EmbeddingStore
 
 _log = logging.getLogger("titanstore.clients.bedrock")
 _Result = TypeVar("_Result")
-_ZSTD_LEVEL = 9  # digits: 45 % of the body in 1 ms; no level reaches what a vector takes
+_ZSTD_LEVEL = 9  # 21 to 27 % of the recorded bodies, in 0.5 to 1.5 ms
 _caches: weakref.WeakSet[AnswerCache] = weakref.WeakSet()
 
 
