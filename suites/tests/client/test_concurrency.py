@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from fixtures.titan.requests import TitanError
 from fixtures.titan.responder import ResponderOptions, TitanResponder, bedrock_client
 from suites.tests.client.conftest import V1, V2, ask
 from titanstore import EmbeddingStore
+from titanstore.catalog import environment
 from titanstore.clients.bedrock import wrap
 from titanstore.clients.bedrock.flights import Flights
 
@@ -215,6 +217,24 @@ def test_past_the_cache_holds_for_its_thread_alone(client: Any, titan: TitanResp
     assert client.titan.counters.past == 1
     ask(client)
     assert titan.calls == 2
+
+
+def test_a_client_that_is_dropped_takes_no_lock(
+    plain: Any, store: EmbeddingStore, titan: TitanResponder
+) -> None:
+    """The collector runs at any moment, also where this thread holds the lock of environments."""
+
+    def drop() -> None:
+        client = wrap(plain, store)
+        ask(client)
+        with environment._lock:
+            del client
+            gc.collect()
+
+    thread = threading.Thread(target=drop, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_latency_of_the_service_is_shared_not_added(

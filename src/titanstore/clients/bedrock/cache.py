@@ -60,7 +60,8 @@ class AnswerCache:
     """What a client looks in before it calls. Any thread may use it.
 
     Nothing here raises a StoreError: reading gives None, writing gives up; both are counted, and
-    the first error of each kind is logged, by kind alone.
+    the first error of each kind is logged, by kind alone. Whoever made it closes it: a finaliser
+    would take the lock of all environments in the middle of whatever the collector interrupts.
 
     Parameters
     ----------
@@ -80,7 +81,6 @@ class AnswerCache:
         self._pending: list[Fresh] = []
         self._pending_lock = threading.Lock()
         self._write_lock = threading.Lock()
-        self._close = weakref.finalize(self, self.answers.close)
         _caches.add(self)
 
     # -- reading ---------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class AnswerCache:
 
     def close(self) -> None:
         """Give the answers up; the store is its owner's."""
-        self._close()
+        self.answers.close()
 
     # -- failing ---------------------------------------------------------------------------
 

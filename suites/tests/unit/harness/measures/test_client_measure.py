@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fixtures.titan.recorded import usual_folder
 from harness.measures import client
 from harness.measures.base import Context
 from harness.measures.client import compare_answers
@@ -100,18 +100,15 @@ def test_every_difference_is_found(what: str) -> None:
     assert compare_answers(answer(), seen)
 
 
-@pytest.mark.parametrize("with_bodies", [False, True])
-def test_rows_of_the_gate_are_measured(
-    with_bodies: bool, context: Context, request: pytest.FixtureRequest
-) -> None:
-    folder: Path | None = request.getfixturevalue("recorded_folder") if with_bodies else None
+def test_rows_of_the_gate_are_measured(context: Context) -> None:
+    folder = usual_folder()
     sizes = replace(context.sizes, client_calls=20, processes=2)
     found = {
         one.id: one for one in client.measure(replace(context, sizes=sizes, recorded_folder=folder))
     }
     rows = load_targets().rows()
     wanted = {"quality.api-emulated", "latency.client"}
-    assert found.keys() == wanted | ({"quality.api-recorded"} if with_bodies else set())
+    assert found.keys() == wanted | ({"quality.api-recorded"} if folder else set())
     for one in found.values():
         assert one.failure == ""
         assert one.unit == next(row.unit for row in rows.values() if row.measurement == one.id)
