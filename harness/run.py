@@ -23,6 +23,7 @@ from harness.evidence import (
 )
 from harness.measurement import Measurement, write_measurement
 from harness.measures import (
+    client,
     disk,
     hits,
     hot,
@@ -61,6 +62,7 @@ MEASURES: Mapping[str, Measure] = {
     "query.latency": queries.measure,
     "query.throughput": throughput.measure,
     "update.latency": updates.measure,
+    "quality.api": client.measure,
     "memory.steady": memory.measure,
     "sharing.zero_copy": sharing.measure,
     "quality.bits": quality.measure,
@@ -342,6 +344,7 @@ def _measure(
         prepared=made.further,
         updated=made.updated,
         recorded=recorded,
+        recorded_folder=options.recorded,
         git=options.git,
         step=progress.step,
     )
@@ -384,6 +387,8 @@ def _absent(options: Options, made: set[str], recorded: Sequence[RecordedSet]) -
             reason = "no repository given (--git PATH)"
         elif "recorded" in row.accepts and "emulated" not in row.accepts and not recorded:
             reason = "no recorded vectors (--recorded DIR)"
+        elif row.measurement == "quality.api-recorded":
+            reason = "no recorded bodies in the folder of recorded vectors"
         else:
             reason = f"not measured in the {options.profile} profile"
         reasons[row.measurement] = reason

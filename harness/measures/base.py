@@ -44,6 +44,7 @@ class Sizes:
     throughput_s: float = 4.0  # a process; SPEC section 2: in ci 20 s in all, else 60 s each
     knee_step_s: float = 0.7
     updates: int = 1_000  # a process, as for every p99
+    client_calls: int = 1_000  # a process, as for every p99
     rollback_saves: int = 60
     killed_documents: int = 5  # at least 3; of the store whose rollback is killed again and again
     killed_saves: int = 12
@@ -58,6 +59,7 @@ _LONGER: Mapping[str, Any] = {
     "lance_samples": 1_000,
     "throughput_s": 60.0,
     "knee_step_s": 3.0,
+    "client_calls": 5_000,
     "updates": 2_000,
     "rollback_saves": 200,
     "killed_documents": 20,
@@ -109,6 +111,8 @@ class Context:
         By serving: the populations whose updates are timed.
     recorded
         Vectors that Titan really returned; empty where there are none.
+    recorded_folder
+        Where they are, and the bodies that they came in; None where there are none.
     git
         Repository whose history is replayed, if any.
     step
@@ -130,6 +134,7 @@ class Context:
     edits: Mapping[str, Path] = field(default_factory=dict)
     prepared: Mapping[str, Population] = field(default_factory=dict)
     updated: Mapping[str, Population] = field(default_factory=dict)
+    recorded_folder: Path | None = None
     step: Callable[[], None] = field(default=lambda: None)
 
     def of_size(self, vectors: int) -> Population:

@@ -92,11 +92,24 @@ def growing_mapping(store: ModuleType) -> None:
     class_.get = map_and_get
 
 
+def another_digit(calls: ModuleType) -> None:
+    """A kept answer has another last digit in its body, which no checksum of the store covers."""
+    make = calls.kept_response
+
+    def make_another(envelope: Any, body: bytes, **given: Any) -> Any:
+        place = body.index(b"]") - 1
+        digit = b"1" if body[place : place + 1] != b"1" else b"2"
+        return make(envelope, body[:place] + digit + body[place + 1 :], **given)
+
+    calls.kept_response = make_another  # type: ignore[attr-defined]
+
+
 INJECTIONS: Mapping[str, tuple[str, Callable[[ModuleType], None]]] = {
     "lost-update": ("titanstore.store", lost_update),
     "stale-search": ("titanstore.search.results", stale_search),
     "low-hit-ratio": ("titanstore.store", low_hit_ratio),
     "growing-mapping": ("titanstore.store", growing_mapping),
+    "another-digit": ("titanstore.clients.bedrock.calls", another_digit),
 }
 """By name: the module that a fault is put into, and what does it."""
 

@@ -16,6 +16,7 @@ _SLOWLY = {**_HUNDRED, "trace_pace": 3.0}
 _MEMORY = {**_HUNDRED, "memory_corpora": ("files-1024", "files-1536")}
 _BITS = ("quality.bits",)
 _HOSTILE, _EMULATED = "quality.bits.hostile", "quality.bits.emulated"
+_API = "quality.api.emulated"
 _LOST, _HITS, _SEARCH = "update.latency.lost", "hit_ratio.hot.editing", "quality.search.2200"
 _HEAP = ("memory.steady.files-1024", "memory.steady.files-1536")
 _CLEAN = "memory.steady.clean"
@@ -37,12 +38,13 @@ RUNS: tuple[Fault, ...] = (
         cells=(
             _quiet(_EMULATED),
             _quiet(_HOSTILE),
+            _quiet(_API),
             _STANDS,
             _OTHERS,
-            # one gate only, and no recorded vectors: the others are NOT RUN
+            # two gates only, and no recorded vectors: the others are NOT RUN
             _quiet("decision", "HOLD", because="quality.bits: NOT RUN"),
         ),
-        settings={"only": _BITS, "sizes": _SMALL},
+        settings={"only": (*_BITS, "quality.api"), "sizes": _SMALL},
     ),
     Fault(
         id="flipped-bit",
@@ -62,6 +64,27 @@ RUNS: tuple[Fault, ...] = (
             _STANDS,
         ),
         settings={"only": _BITS, "sizes": _SMALL, "flip": True},
+    ),
+    Fault(
+        id="another-digit",
+        title="another last digit in a kept answer",
+        injected="the last digit of the vector in each body that the wrapped client answers with",
+        kind="run",
+        tier="emulated",
+        control="control-run",
+        cells=(
+            _catch(_API, "FAIL"),
+            _catch("quality.api", "FAIL"),
+            _no_go("quality.api"),
+            _quiet(_EMULATED),
+            _OTHERS,
+            _STANDS,
+        ),
+        settings={
+            "only": (*_BITS, "quality.api"),
+            "sizes": _SMALL,
+            "inject": "another-digit",
+        },
     ),
     Fault(
         id="other-commit",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import titanstore
 from harness.subject import Vectors
@@ -152,6 +153,12 @@ class ReferenceSubject:
     def __len__(self) -> int:
         """Number of vectors."""
         return len(self.store)
+
+    def bedrock(self, client: Any) -> Any:
+        """A `bedrock-runtime` client that answers Titan embeddings from the store."""
+        from titanstore.clients.bedrock import wrap  # boto3: only here, and only when asked for
+
+        return wrap(client, self.store)
 
     def lance_trouble(self) -> str:
         """Why the last search that wanted a LanceDB table scanned instead; empty if none did."""

@@ -6,6 +6,7 @@ Importing it loads numpy and numkong: no I/O, no thread, no optional package.
 from titanstore.check import CheckReport, Problem
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import (
+    AnswerError,
     BusyError,
     ClosedError,
     CorruptionError,
@@ -26,6 +27,7 @@ from titanstore.versions.view import VersionView
 
 __version__ = "0.1.0"
 __all__ = [
+    "AnswerError",
     "BusyError",
     "CheckReport",
     "ClosedError",

@@ -9,6 +9,7 @@ StoreError
     ReadOnlyError                          open for writing, or mount the disk writable
     StorageError                           free space or mend the disk, then try again
     ClosedError                            open the store again (in this process)
+    AnswerError                            ask the model again; nothing was stored
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class ErrorKind(StrEnum):
     DISK_FULL = "disk-full"
     IO_FAILED = "io-failed"
     CLOSED = "closed"
+    BAD_ANSWERS = "bad-answers"
+    NO_VECTOR = "no-vector"
+    NOT_TITAN = "not-titan"
+    NO_CLIENT = "no-client"
 
 
 class StoreError(Exception):
@@ -100,3 +105,7 @@ class StorageError(StoreError):
 
 class ClosedError(StoreError):
     """The store was closed, or belongs to the parent process of a fork."""
+
+
+class AnswerError(StoreError):
+    """The model answered without a vector. Nothing was stored."""

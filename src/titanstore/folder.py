@@ -8,6 +8,7 @@
     lance/          LanceDB's tables, one a dimension, where the store is large enough
     BLOOM           only with the setting `bloom`
     POOL            only with the setting `shared_pool`
+    answers/        LMDB: what `titanstore.clients` needs to answer as Bedrock did
 
 FORMAT.md, "Store folder, versions 1 and 2", is the contract.
 """
@@ -41,6 +42,7 @@ _PARTS = {
     "catalog",
     "segments",
     "lance",
+    "answers",
     "BLOOM",
     "BLOOM.new",
     f"{_HEADER}.new",
@@ -80,6 +82,11 @@ class StoreFolder:
     def pool(self) -> Path:
         """File that leads to the shared pool."""
         return self.path / _POOL
+
+    @property
+    def answers(self) -> Path:
+        """Folder of the answers' LMDB environment, made by the first client that writes."""
+        return self.path / "answers"
 
     @property
     def generation(self) -> Path:

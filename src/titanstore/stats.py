@@ -59,7 +59,7 @@ class StoreStats:
 
     @property
     def disk_bytes(self) -> int:
-        """Everything on the disk but 100 bytes of header files."""
+        """Everything on the disk but 100 bytes of header files, and what clients keep."""
         return self.segment_bytes + self.plane_bytes + self.catalog_bytes + self.lance_bytes
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,31 @@ from titanstore.changes import Changes, Outcome
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig
 from titanstore.figures.publisher import Operation
+from titanstore.folder import StoreFolder
 from titanstore.keys import StoredKey, stored_key
 from titanstore.vectors import checked_document, checked_vectors, distinct
 
 
 class WritableStore(ABC):
     """The part of a store that puts, updates and deletes."""
+
+    _folder: StoreFolder
+    _is_read_only: bool
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self._folder.path
+
+    @property
+    def config(self) -> StoreConfig:
+        """Settings of this store, as it was opened with."""
+        return self._settings()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Was it opened for reading, or inherited by a fork?"""
+        return self._is_read_only
 
     @abstractmethod
     def _settings(self) -> StoreConfig:

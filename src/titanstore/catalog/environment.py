@@ -89,6 +89,7 @@ class SharedEnvironment:
     is_durable: bool
     path: str
     pid: int
+    names: tuple[str, ...] | None  # of databases that it may have; None: a catalog's
     users: int = 1
     gate: Gate = field(default_factory=Gate)
     identity: FileIdentity | None = None  # of its file, where it may be written
@@ -121,10 +122,19 @@ class SharedEnvironment:
         self.is_broken = True
         try:
             self._take(
-                _open_environment(self.path, read_only=self.is_read_only, durable=self.is_durable)
+                _open_environment(
+                    self.path,
+                    read_only=self.is_read_only,
+                    durable=self.is_durable,
+                    names=self.names,
+                )
             )
         except (lmdb.Error, StoreError):
-            self._take(_open_environment(self.path, read_only=True, durable=False, lock=False))
+            self._take(
+                _open_environment(
+                    self.path, read_only=True, durable=False, names=self.names, lock=False
+                )
+            )
             self.stands_in = True
             if to_write:
                 raise
@@ -167,8 +177,19 @@ os.register_at_fork(
 )
 
 
-def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironment:
+def acquire(
+    folder: Path,
+    *,
+    read_only: bool,
+    durable: bool,
+    names: tuple[str, ...] | None = None,
+) -> SharedEnvironment:
     """Open the environment in a folder, or join the one that this process has open.
+
+    Parameters
+    ----------
+    names
+        Databases that every such environment has; None: it is a catalog.
 
     Raises
     ------
@@ -201,13 +222,18 @@ def acquire(folder: Path, *, read_only: bool, durable: bool) -> SharedEnvironmen
                 )
             found.users += 1
             return found
-        opened = _open_environment(path, read_only=read_only, durable=durable)
+        opened = _open_environment(path, read_only=read_only, durable=durable, names=names)
         _open[path] = opened
         return opened
 
 
 def _open_environment(
-    path: str, *, read_only: bool, durable: bool, lock: bool = True
+    path: str,
+    *,
+    read_only: bool,
+    durable: bool,
+    names: tuple[str, ...] | None,
+    lock: bool = True,
 ) -> SharedEnvironment:
     try:
         data = Path(path, "data.mdb")
@@ -215,7 +241,7 @@ def _open_environment(
         environment = lmdb.open(
             path,
             map_size=max(_MAP_BYTES_FIRST, 2 * size),
-            max_dbs=len(DATABASES),
+            max_dbs=len(names or DATABASES),
             max_readers=_READERS_MAX,
             readonly=read_only,
             # a read-only medium has no writer, so there is nothing to lock against
@@ -233,9 +259,11 @@ def _open_environment(
             sync_folder(Path(path))
         databases = {
             name: _open_database(environment, name, create=not read_only)
-            for name in (_FIRST_DATABASES if read_only else DATABASES)
+            for name in names or (_FIRST_DATABASES if read_only else DATABASES)
         }
-        shared = SharedEnvironment(environment, databases, read_only, durable, path, os.getpid())
+        shared = SharedEnvironment(
+            environment, databases, read_only, durable, path, os.getpid(), names
+        )
         find_databases(shared)
         if not read_only:
             environment.reader_check()  # slots of killed readers would keep old pages
@@ -258,7 +286,7 @@ def _open_database(environment: lmdb.Environment, name: str, *, create: bool) ->
 
 def find_databases(shared: SharedEnvironment) -> None:
     """Open those databases that are there and were not when the environment was opened."""
-    for name in DATABASES:
+    for name in shared.names or DATABASES:
         if name not in shared.databases:
             with contextlib.suppress(lmdb.NotFoundError):  # of a release that had no versions
                 shared.databases[name] = _open_database(shared.environment, name, create=False)

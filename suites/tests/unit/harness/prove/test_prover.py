@@ -126,6 +126,7 @@ SPECIFIED = {
     "flipped-bit",
     "lost-update",
     "stale-search",
+    "another-digit",
     "hit-ratio-94",
     "other-commit",
     "deleted-evidence",

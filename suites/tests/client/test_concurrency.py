@@ -1,0 +1,264 @@
+"""Risk: the same text is paid for twice, an error is kept, a fork hangs, a count is lost."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from moto import mock_aws
+
+from fixtures.titan.answers import Answer, EmulatedTitan
+from fixtures.titan.requests import TitanError
+from fixtures.titan.responder import ResponderOptions, TitanResponder, bedrock_client
+from suites.tests.client.conftest import V1, V2, ask
+from titanstore import EmbeddingStore
+from titanstore.catalog import environment
+from titanstore.clients.bedrock import wrap
+from titanstore.clients.bedrock.flights import Flights
+
+THREADS = 8
+
+
+class Held:
+    """Titan that answers only when it is let go."""
+
+    def __init__(self, inner: EmulatedTitan, error: TitanError | None = None) -> None:
+        self.arrived = threading.Semaphore(0)
+        self.go = threading.Event()
+        self._inner, self._error = inner, error
+
+    def answer(self, model_id: str, body: bytes) -> Answer:
+        self.arrived.release()
+        assert self.go.wait(30)
+        if self._error is not None:
+            raise self._error
+        return self._inner.answer(model_id, body)
+
+
+@pytest.fixture
+def held(emulated: EmulatedTitan) -> Held:
+    return Held(emulated)
+
+
+@pytest.fixture
+def held_client(held: Held, store: EmbeddingStore) -> Iterator[tuple[Any, TitanResponder]]:
+    with TitanResponder(answers=held) as titan, mock_aws():
+        yield wrap(bedrock_client(attempts=1), store), titan
+
+
+def waiting(client: Any, count: int) -> bool:
+    """Until so many threads wait for the call of another."""
+    deadline = time.monotonic() + 30
+    flights = client.titan._calls._flights._under_way
+    while time.monotonic() < deadline:
+        for flight, _ in list(flights.values()):
+            if len(flight._condition._waiters) >= count:
+                return True
+        time.sleep(0.01)
+    return False
+
+
+def test_identical_requests_make_one_call(
+    held_client: tuple[Any, TitanResponder], held: Held
+) -> None:
+    client, titan = held_client
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = [pool.submit(ask, client, "same") for _ in range(THREADS)]
+        assert waiting(client, THREADS - 1)
+        held.go.set()
+        bodies = [future.result() for future in futures]
+    assert titan.calls == 1
+    assert set(bodies) == {ask(client, "same")}
+    counted = client.titan.counters
+    assert (counted.calls, counted.shared, counted.hits) == (1, THREADS - 1, 1)
+    assert counted.tokens_saved == THREADS * counted.tokens_spent
+
+
+def test_an_error_goes_to_all_who_wait_and_to_nobody_later(
+    emulated: EmulatedTitan, store: EmbeddingStore
+) -> None:
+    held = Held(emulated, TitanError("AccessDeniedException", "not yours"))
+    with TitanResponder(answers=held) as titan, mock_aws():
+        client = wrap(bedrock_client(attempts=1), store)
+        with ThreadPoolExecutor(THREADS) as pool:
+            futures = [pool.submit(ask, client, "same") for _ in range(THREADS)]
+            assert waiting(client, THREADS - 1)
+            held.go.set()
+            errors = [future.exception() for future in futures]
+        assert {type(error).__name__ for error in errors} == {"AccessDeniedException"}
+        assert titan.calls == 1
+        titan._answers = emulated
+        assert ask(client, "same")
+        assert titan.calls == 2
+
+
+def test_different_texts_do_not_wait(held_client: tuple[Any, TitanResponder], held: Held) -> None:
+    client, _ = held_client
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = [pool.submit(ask, client, f"text {place}") for place in range(THREADS)]
+        for _ in range(THREADS):
+            assert held.arrived.acquire(timeout=30)
+        held.go.set()
+        assert len({future.result() for future in futures}) == THREADS
+    assert client.titan.counters.kept == THREADS
+
+
+def test_many_threads_pay_for_each_text_once(client: Any, titan: TitanResponder) -> None:
+    texts = [f"text {place % 20}" for place in range(200)]
+    embed = client.titan.embedder(V1)
+    calls: list[Callable[[str], Any]] = [embed.embed, lambda text: ask(client, text, V1)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda at: calls[at[0] % 2](at[1]), enumerate(texts)))
+    assert titan.calls == 20
+    counted = client.titan.counters
+    assert counted.hits + counted.shared + counted.calls == 200
+    assert counted.calls == counted.kept == 20
+
+
+def test_an_interrupted_thread_leaves_the_call_to_another() -> None:
+    flights: Flights[str] = Flights()
+    begun, go = threading.Event(), threading.Event()
+
+    def interrupted() -> str:
+        begun.set()
+        assert go.wait(30)
+        raise KeyboardInterrupt
+
+    def lead() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            flights.do("k", interrupted)
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    assert begun.wait(30)
+    with ThreadPoolExecutor(1) as pool:
+        follower = pool.submit(flights.do, "k", lambda: "answered")
+        while not flights._under_way["k"][0]._condition._waiters:  # type: ignore[attr-defined]
+            time.sleep(0.005)
+        go.set()
+        assert follower.result(30) == ("answered", True)
+    leader.join()
+
+
+def test_a_call_within_the_same_call_does_not_wait_for_itself() -> None:
+    flights: Flights[int] = Flights()
+    assert flights.do("k", lambda: flights.do("k", lambda: 5)[0] + 1) == (6, True)
+
+
+def in_child(child: Callable[[], None]) -> int:
+    """Exit status of a forked child; 99 if it hangs."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            child()
+            code = 0
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return 99
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_answers_and_calls_for_itself(
+    emulated: EmulatedTitan, store: EmbeddingStore
+) -> None:
+    """Forked while another thread is in the middle of a call for the same text."""
+    held = Held(emulated)
+    with TitanResponder(answers=held) as titan, mock_aws():
+        client = wrap(bedrock_client(attempts=1), store)
+        held.go.set()
+        wanted = ask(client, "kept", V1)
+        vector = client.titan.embedder(V1).embed("kept")
+        held.go.clear()
+        with ThreadPoolExecutor(1) as pool:
+            under_way = pool.submit(ask, client, "under way", V1)
+            assert held.arrived.acquire(timeout=30)
+            assert held.arrived.acquire(timeout=30)
+
+            def child() -> None:
+                assert ask(client, "kept", V1) == wanted
+                found = client.titan.embedder(V1).embed("kept")
+                assert np.array_equal(found.view(np.uint32), vector.view(np.uint32))
+                titan._answers = emulated
+                titan._lock = threading.Lock()
+                assert ask(client, "under way", V1)
+                counted = client.titan.counters
+                assert (counted.not_kept, counted.store_failures) == (1, 0)
+
+            assert in_child(child) == 0
+            held.go.set()
+            assert under_way.result(30)
+        assert ask(client, "after", V1)
+        assert client.titan.counters.kept == 3
+
+
+def test_past_the_cache_holds_for_its_thread_alone(client: Any, titan: TitanResponder) -> None:
+    ask(client)
+    with client.titan.past_cache():
+        ask(client)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(ask, client).result()
+    assert titan.calls == 2
+    assert client.titan.counters.past == 1
+    ask(client)
+    assert titan.calls == 2
+
+
+def test_a_client_that_is_dropped_takes_no_lock(
+    plain: Any, store: EmbeddingStore, titan: TitanResponder
+) -> None:
+    """The collector runs at any moment, also where this thread holds the lock of environments."""
+
+    def drop() -> None:
+        client = wrap(plain, store)
+        ask(client)
+        with environment._lock:
+            del client
+            gc.collect()
+
+    thread = threading.Thread(target=drop, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_latency_of_the_service_is_shared_not_added(
+    emulated: EmulatedTitan, store: EmbeddingStore
+) -> None:
+    """A batch has its calls under way together: seen by the calls, not by a clock."""
+    most = 0
+    now = 0
+    lock = threading.Lock()
+
+    def sleep(_: float) -> None:
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+
+    options = ResponderOptions(latency_s=0.05)
+    with TitanResponder(options, emulated, sleep=sleep) as titan, mock_aws():
+        embed = wrap(bedrock_client(), store).titan.embedder(V2, dimensions=256)
+        rows = embed.embed_many([f"text {place % 12}" for place in range(24)], parallel=4)
+    assert rows.shape == (24, 256)
+    assert np.array_equal(rows[:12], rows[12:])
+    assert titan.calls == 12
+    assert 2 <= most <= 4
