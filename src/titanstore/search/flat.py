@@ -1,9 +1,11 @@
 """The exact scan: every code is looked at, every vector that could be among the nearest is decoded.
 
 The intervals of `quantise.intervals` hold the distances, so a row whose lower bound lies above the
-k-th smallest upper bound cannot belong to the result. Of what is left, the rows that are surely
-near are decoded first: their exact distances rule out most of the others. The result is that of an
-exhaustive search, ties included.
+k-th smallest upper bound cannot belong to the result. Codes are looked at in blocks, and of each
+only the rows are kept that the blocks so far do not rule out: no array is as long as the store has
+rows, and malloc keeps what the longest one took (reports/decisions/0019). Of what is left, the rows
+that are surely near are decoded first: their exact distances rule out most of the others. The
+result is that of an exhaustive search, ties included.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ from titanstore.segments.layout import Address, Record
 from titanstore.segments.reader import SegmentReader
 from titanstore.sums import Wide
 
-_CELLS_MAX = 250_000  # scores held at a time: some 60 bytes each, in several arrays
-_FOUND_CELLS = 4  # a result that is held takes as much as these
+# Scores worked out at a time: arrays of 128 kB and less, which malloc takes from its heap
+_BLOCK_CELLS = 16_384
+_BLOCK_ROWS_MIN = 256  # for many queries at once
+_QUERIES_MAX = 64  # looked at together: as many as such a block has cells for
+_HELD_MAX = 60_000  # results held at a time, of those queries together
 # a store of a later release is not opened, so a single frame that claims to be of one is damaged
 _UNREADABLE = (CorruptionError, NewerFormatError)
 _ROWLESS_AT_ONCE = 256
@@ -41,6 +46,14 @@ class Found(NamedTuple):
     distance: float
     key: str
     address: Address
+
+
+class _Open(NamedTuple):
+    """Rows that may be among the nearest, with bounds of their distances."""
+
+    rows: NDArray[np.intp]
+    lower: Wide
+    upper: Wide
 
 
 class _Room:
@@ -81,9 +94,8 @@ class FlatScan:
         `more` are records that are looked at as well, for each query.
         """
         count, dimension = self._queries.vectors.shape
-        total = sum(len(mask) for _, mask in self._scope.planes)
-        total += _FOUND_CELLS * min(len(self._scope.rowless), _ROWLESS_AT_ONCE)
-        step = max(1, _CELLS_MAX // max(1, total))
+        step = max(1, _HELD_MAX // max(1, min(len(self._scope.rowless), _ROWLESS_AT_ONCE)))
+        step = min(step, _QUERIES_MAX)
         self._room = _Room(dimension, count)
         try:
             if count <= step:
@@ -103,13 +115,9 @@ class FlatScan:
             chunk = self._scope.rowless[first : first + _ROWLESS_AT_ONCE]
             self._measure(queries, [chunk for _ in places], near)
             near = [{each.address: each for each in sorted(one.values())[:k]} for one in near]
-        lower, upper = self._bounds(queries)
-        at_most = np.full(len(places), np.inf)
-        if upper.shape[1] > k:
-            np.fmin(at_most, np.partition(upper, k - 1)[:, k - 1], out=at_most)
+        at_most, open_rows = self._candidates(queries, k)
         # those that are surely near first: their distances rule out many of the others
-        is_sure = upper <= at_most[:, None]
-        sure = [self._addresses(row) for row in is_sure]
+        sure = [self._addresses(one.rows[one.upper <= at_most[place]]) for place, one in open_rows]
         self._measure(queries, [[*a, *b] for a, b in zip_longest(sure, more, fillvalue=())], near)
         limits = [
             min(at_most[place], sorted(near[place].values())[k - 1].distance)
@@ -117,39 +125,58 @@ class FlatScan:
             else at_most[place]
             for place in places
         ]
-        is_open = (lower <= np.array(limits)[:, None]) & ~is_sure
-        self._measure(queries, [self._addresses(row) for row in is_open], near)
+        rest = [
+            self._addresses(one.rows[(one.lower <= limits[place]) & (one.upper > at_most[place])])
+            for place, one in open_rows
+        ]
+        self._measure(queries, rest, near)
         return [sorted(one.values())[:k] for one in near]
 
     # -- by codes --------------------------------------------------------------------------
 
-    def _bounds(self, queries: Queries) -> tuple[Wide, Wide]:
-        """Bounds of the distances to the rows of all planes, each of shape (queries, rows).
+    def _candidates(self, queries: Queries, k: int) -> tuple[Wide, list[tuple[int, _Open]]]:
+        """The k-th smallest upper bound of each query, and the rows that it does not rule out.
 
-        NaN for rows that do not count.
+        Rows are numbered through all planes and ascend. Infinity where there are fewer than k.
         """
-        parts = []
+        count = len(queries.vectors)
+        k = min(k, 1 + sum(mask.size for _, mask in self._scope.planes))
+        nearest = np.full((count, k), np.inf)  # upper bounds, the largest of each query last
+        parts: list[tuple[NDArray[np.intp], _Open]] = []
+        size = max(_BLOCK_ROWS_MIN, _BLOCK_CELLS // count)
+        base = 0
         for plane, mask in self._scope.planes:
-            if not mask.size:
-                continue
-            bounds = score_rows(plane.rows, queries, self._metric)
-            if not mask.all():
-                for each in bounds:
-                    each[:, ~mask] = np.nan
-            parts.append(bounds)
-        if len(parts) == 1:
-            return parts[0]
-        nothing = np.empty((len(queries.vectors), 0))
-        lower, upper = (
-            (np.concatenate([nothing, *each], axis=1) for each in zip(*parts, strict=True))
-            if parts
-            else (nothing, nothing)
+            for first in range(0, mask.size, size):
+                block = slice(first, first + size)
+                lower, upper = score_rows(plane.rows[block], queries, self._metric)
+                if not mask[block].all():
+                    for each in (lower, upper):
+                        each[:, ~mask[block]] = np.nan  # less than nothing, and sorted last
+                seen = np.concatenate([nearest, upper], axis=1)
+                seen.partition(k - 1, axis=1)
+                nearest = seen[:, :k].copy()
+                places, rows = np.nonzero(lower <= nearest[:, k - 1 :])
+                if places.size:
+                    bounds = lower[places, rows], upper[places, rows]
+                    parts.append((places, _Open(rows + (base + first), *bounds)))
+            base += mask.size
+        at_most = nearest[:, k - 1].copy()
+        if not parts:
+            return at_most, []
+        of = np.concatenate([places for places, _ in parts])
+        every = _Open(
+            np.concatenate([one.rows for _, one in parts]),
+            np.concatenate([one.lower for _, one in parts]),
+            np.concatenate([one.upper for _, one in parts]),
         )
-        return lower, upper
+        is_open = every.lower <= at_most[of]
+        return at_most, [
+            (place, _Open(*(each[is_open & (of == place)] for each in every)))
+            for place in range(count)
+        ]
 
-    def _addresses(self, chosen: NDArray[np.bool_]) -> list[Address]:
-        """Where the records of chosen rows are, numbered through all planes."""
-        rows = np.flatnonzero(chosen)
+    def _addresses(self, rows: NDArray[np.intp]) -> list[Address]:
+        """Where the records of rows are that are numbered through all planes and ascend."""
         found: list[Address] = []
         base = 0
         for plane, mask in self._scope.planes:
