@@ -22,7 +22,7 @@ lint: $(READY)  ## format, rules, types, layers
 bench: $(READY)  ## the benchmarks at full size, judged; never on a loaded machine
 	mkdir -p .benchmarks
 	$(QUIET) $(BIN)/pytest suites/bench --size=full --benchmark-enable \
-	    --benchmark-json=.benchmarks/run.json -o addopts=--import-mode=importlib
+	    --benchmark-json=.benchmarks/run.json -o 'addopts=--import-mode=importlib -p no:codspeed -p no:recording -p no:pytest_socket -p no:syrupy -p no:langsmith_plugin'
 	$(BIN)/harness bench .benchmarks/run.json $(addprefix --baseline ,$(wildcard .benchmarks/baseline.json))
 
 baseline:  ## from now on, `make bench` must have the benchmarks of the run before
