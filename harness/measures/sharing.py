@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ _READERS = (1, 2, 4, 8)  # the row's population in targets.toml
 _SET_SHARE = 0.6  # of the hot tier: also with what prefetching adds, all of it stays
 _ROW_OVERHEAD_BYTES = 1_000
 _PASSES = 4  # before the reads that count: another reader may have decoded a row at the same time
+_MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ ")
 _GROWTH_MAX = 1.1  # of the shared pages of all readers, from one to eight
 _KILLS = 5
 _PATIENCE_S = 300.0
@@ -147,12 +149,12 @@ def _read(job: Mapping[str, Any], keys: Sequence[str], vectors: Vectors) -> dict
             raise AssertionError(f"key {keys[place]} has another vector")
     del rows, row
     gc.collect()
-    types = page_types()
+    anonymous, shared_pages = page_types()["anonymous"], _shared_pages()
     _meet(job, "measured")
     facts = {
         "readers": job["readers"],
-        "shared_memory": types["shared memory"],
-        "anonymous_added": types["anonymous"] - before["anonymous"],
+        "shared_memory": shared_pages,
+        "anonymous_added": anonymous - before["anonymous"],
         "decoded": decoded,
     }
     subject.close()
@@ -183,6 +185,22 @@ def _shared_mappings() -> list[range]:
             low, high = addresses.split("-")
             found.append(range(int(low, 16), int(high, 16)))
     return found
+
+
+def _shared_pages() -> int:
+    """Bytes of shared memory by this process's share of it.
+
+    Without the figures that each process publishes of itself (setting `publish`): two pages, which
+    hold no rows.
+    """
+    total, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if _MAPPING.match(line):
+            is_figures = f"/titanstore-{os.geteuid()}/" in line
+            counts = ("/memfd:" in line or "/dev/shm/" in line) and not is_figures  # noqa: S108
+        elif counts and line.startswith("Pss:"):
+            total += 1024 * int(line.split()[1])
+    return total
 
 
 def _lies_in(row: Vectors, mappings: Sequence[range]) -> bool:

@@ -20,7 +20,15 @@ PolicyName = Literal["probation", "lru"]
 SegmentReads = Literal["mmap", "pread"]
 SearchIndex = Literal["auto", "flat", "lance"]
 LanceIndex = Literal["ivf_rq", "ivf_pq", "ivf_flat", "ivf_sq", "hnsw_sq"]
-_SWITCHES = ("prefetch", "compression", "bloom", "refuse_non_finite", "search", "publish")
+_SWITCHES = (
+    "shared_pool",
+    "prefetch",
+    "compression",
+    "bloom",
+    "refuse_non_finite",
+    "search",
+    "publish",
+)
 _CHOICES = {
     "policy": PolicyName,
     "durability": Durability,
@@ -28,7 +36,6 @@ _CHOICES = {
     "search_index": SearchIndex,
     "lance_index": LanceIndex,
 }
-_SWITCHES = ("shared_pool", "prefetch", "compression", "bloom", "refuse_non_finite", "search")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "ReadOnlyError": (),
     "StorageError": (),
     "ClosedError": (),
+    "AnswerError": (),
 }
 KINDS = (
     "empty-key",

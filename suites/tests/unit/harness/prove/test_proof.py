@@ -99,12 +99,16 @@ def _quieter(proof: dict[str, Any]) -> None:
     proof["rows"][0]["cells"].pop()
 
 
+def _row_of(proof: dict[str, Any], fault: str) -> dict[str, Any]:
+    (row,) = (row for row in proof["rows"] if row["fault"] == fault)
+    return dict(row)  # its cells are the proof's own
+
+
 def _cell(change: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
     """An edit of the first cell that catches something."""
 
     def edit(proof: dict[str, Any]) -> None:
-        rows = (row for row in proof["rows"] if row["fault"] == "hit-ratio-94")
-        next(rows)["cells"][0].update(change)
+        _row_of(proof, "hit-ratio-94")["cells"][0].update(change)
 
     return edit
 
@@ -154,7 +158,7 @@ HARM: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a miss called right": (_missed_and_hidden, "hit-ratio-94 is not what its judges said"),
     "a softer catalogue": (_easier, "not what its judges said"),
     "another reason": (
-        lambda proof: proof["rows"][2]["cells"][0].update(reason="by accident"),
+        lambda proof: _row_of(proof, "other-commit")["cells"][0].update(reason="by accident"),
         "not what its judges said",
     ),
     "another value": (_cell({"value": 0.5}), "not what its judges said"),
