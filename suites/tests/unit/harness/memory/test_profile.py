@@ -40,7 +40,7 @@ def small(reports: Path) -> MemoryOptions:
     return MemoryOptions(
         reports=reports,
         recorded=None,
-        operations=4_000,
+        operations=8_000,
         traced_operations=1_000,
         processes=1,
         files=20,
@@ -48,7 +48,7 @@ def small(reports: Path) -> MemoryOptions:
         budgets=(150_000, 400_000),
         sessions=("files-1024",),
         leak_bytes=LEAK,
-        interval_s=0.02,
+        interval_s=0.004,  # also on a fast machine, a dozen looks in each twelfth of the session
     )
 
 
