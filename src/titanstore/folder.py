@@ -137,6 +137,7 @@ class WriterLock:
             raise storage_error(error, "taking the writer's lock") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._identity = FileIdentity(path / _LOCK)
         except BlockingIOError as error:
             holder = os.pread(self._descriptor, 20, 0).decode(errors="replace") or "unknown"
             os.close(self._descriptor)
@@ -145,10 +146,9 @@ class WriterLock:
                 "read_only=True",
                 ErrorKind.ALREADY_OPEN,
             ) from error
-        except OSError as error:
+        except OSError as error:  # closed, or this process would keep itself off the store
             os.close(self._descriptor)
             raise storage_error(error, "taking the writer's lock") from error
-        self._identity = FileIdentity(path / _LOCK)
         try:  # only for the message above, so a full disk does not matter
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)

@@ -241,3 +241,23 @@ def test_a_disk_mounted_read_only(small_disk: Path) -> None:
         assert caught.value.kind == "opened-read-only"
     with pytest.raises(ReadOnlyError):
         EmbeddingStore.open(small_disk / "another", StoreConfig())
+
+
+def test_an_open_that_the_disk_refuses_keeps_nobody_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock's file could be taken, and then not be looked at: the lock must not stay held."""
+    EmbeddingStore.open(tmp_path).close()
+    look = os.stat
+
+    def refused(path: str, *rest: object, **others: object) -> os.stat_result:
+        if str(path).endswith("LOCK"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return look(path, *rest, **others)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refused)
+        with pytest.raises(StorageError) as caught:
+            EmbeddingStore.open(tmp_path)
+        assert caught.value.kind.value == "io-failed"
+    EmbeddingStore.open(tmp_path).close()
