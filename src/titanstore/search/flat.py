@@ -36,6 +36,9 @@ _HELD_MAX = 60_000  # results held at a time, of those queries together
 # a store of a later release is not opened, so a single frame that claims to be of one is damaged
 _UNREADABLE = (CorruptionError, NewerFormatError)
 _ROWLESS_AT_ONCE = 256
+# numpy keeps freed arrays below 1 kB, some of each size: of as many items as happened to be left
+# open they came to 0.3 MB after 1 400 searches (reports/decisions/0019). So they have more items
+_OPEN_MIN = 128
 _BLOCK_VALUES = 10_240  # decoded at a time: all that is surely near a query of 1 024 dimensions
 _BATCH_BLOCK_VALUES = 16_384  # the same for many queries; with 20 bytes each, within the caches
 
@@ -49,11 +52,33 @@ class Found(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """Rows that may be among the nearest, with bounds of their distances."""
+    """Rows that may be among the nearest to a query, with bounds of their distances.
 
+    Rows are numbered through all planes, and ascend for each query. Some are there only to fill the
+    arrays up: their bounds are NaN, so no comparison chooses them.
+    """
+
+    places: NDArray[np.intp]  # of the queries
     rows: NDArray[np.intp]
     lower: Wide
     upper: Wide
+
+    def of(self, place: int, is_chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Rows of one query that are chosen."""
+        rows: NDArray[np.intp] = self.rows[is_chosen & (self.places == place)]
+        return rows
+
+    def some(self, is_chosen: NDArray[np.bool_]) -> _Open:
+        """Those that are chosen."""
+        at, count = _indices(is_chosen)
+        some: list[Any] = [each.take(at) for each in self]
+        return _Open(*some).blanked(count)
+
+    def blanked(self, count: int) -> _Open:
+        """This one; what comes after the first `count` only fills up from now on."""
+        for bounds in (self.lower, self.upper):
+            bounds[count:] = np.nan
+        return self
 
 
 class _Room:
@@ -73,6 +98,9 @@ class _Room:
         wide = np.frombuffer(pages, np.float64, 2 * values).reshape(2, self.rows, dimension)
         self.terms, self.work = wide
         self.vectors = np.frombuffer(pages, np.float32, -1, 16 * values).reshape(wide.shape[1:])
+        # of the last block: freed before the search has decoded what it wants, they would leave a
+        # hole in malloc's heap for what lives longer, and the next search would need new memory
+        self.bounds: tuple[Wide, Wide] | None = None
 
 
 class FlatScan:
@@ -115,9 +143,9 @@ class FlatScan:
             chunk = self._scope.rowless[first : first + _ROWLESS_AT_ONCE]
             self._measure(queries, [chunk for _ in places], near)
             near = [{each.address: each for each in sorted(one.values())[:k]} for one in near]
-        at_most, open_rows = self._candidates(queries, k)
+        at_most, found = self._candidates(queries, k)
         # those that are surely near first: their distances rule out many of the others
-        sure = [self._addresses(one.rows[one.upper <= at_most[place]]) for place, one in open_rows]
+        sure = [self._addresses(found.of(place, found.upper <= at_most[place])) for place in places]
         self._measure(queries, [[*a, *b] for a, b in zip_longest(sure, more, fillvalue=())], near)
         limits = [
             min(at_most[place], sorted(near[place].values())[k - 1].distance)
@@ -126,54 +154,48 @@ class FlatScan:
             for place in places
         ]
         rest = [
-            self._addresses(one.rows[(one.lower <= limits[place]) & (one.upper > at_most[place])])
-            for place, one in open_rows
+            self._addresses(
+                found.of(place, (found.lower <= limits[place]) & (found.upper > at_most[place]))
+            )
+            for place in places
         ]
         self._measure(queries, rest, near)
         return [sorted(one.values())[:k] for one in near]
 
     # -- by codes --------------------------------------------------------------------------
 
-    def _candidates(self, queries: Queries, k: int) -> tuple[Wide, list[tuple[int, _Open]]]:
+    def _candidates(self, queries: Queries, k: int) -> tuple[Wide, _Open]:
         """The k-th smallest upper bound of each query, and the rows that it does not rule out.
 
-        Rows are numbered through all planes and ascend. Infinity where there are fewer than k.
+        Infinity where there are fewer than k.
         """
         count = len(queries.vectors)
         k = min(k, 1 + sum(mask.size for _, mask in self._scope.planes))
         nearest = np.full((count, k), np.inf)  # upper bounds, the largest of each query last
-        parts: list[tuple[NDArray[np.intp], _Open]] = []
+        parts: list[_Open] = []
         size = max(_BLOCK_ROWS_MIN, _BLOCK_CELLS // count)
         base = 0
         for plane, mask in self._scope.planes:
             for first in range(0, mask.size, size):
                 block = slice(first, first + size)
                 lower, upper = score_rows(plane.rows[block], queries, self._metric)
+                self._room.bounds = lower, upper
                 if not mask[block].all():
                     for each in (lower, upper):
                         each[:, ~mask[block]] = np.nan  # less than nothing, and sorted last
                 seen = np.concatenate([nearest, upper], axis=1)
                 seen.partition(k - 1, axis=1)
                 nearest = seen[:, :k].copy()
-                places, rows = np.nonzero(lower <= nearest[:, k - 1 :])
-                if places.size:
-                    bounds = lower[places, rows], upper[places, rows]
-                    parts.append((places, _Open(rows + (base + first), *bounds)))
+                parts.append(_open_rows(lower, upper, nearest[:, k - 1 :], base + first))
             base += mask.size
-        at_most = nearest[:, k - 1].copy()
         if not parts:
-            return at_most, []
-        of = np.concatenate([places for places, _ in parts])
-        every = _Open(
-            np.concatenate([one.rows for _, one in parts]),
-            np.concatenate([one.lower for _, one in parts]),
-            np.concatenate([one.upper for _, one in parts]),
-        )
-        is_open = every.lower <= at_most[of]
-        return at_most, [
-            (place, _Open(*(each[is_open & (of == place)] for each in every)))
-            for place in range(count)
-        ]
+            nothing = np.empty(0, np.intp)
+            parts = [_Open(nothing, nothing, np.empty(0), np.empty(0))]
+        at_most = nearest[:, k - 1].copy()
+        if len(parts) == 1:
+            return at_most, parts[0]
+        every = _Open(*map(np.concatenate, zip(*parts, strict=True)))
+        return at_most, every.some(every.lower <= at_most[every.places])
 
     def _addresses(self, rows: NDArray[np.intp]) -> list[Address]:
         """Where the records of rows are that are numbered through all planes and ascend."""
@@ -272,6 +294,24 @@ class FlatScan:
             self.broken[at] = type(error)(f"key {record.key.text!r}: {error}", error.kind)
             return False
         return bool(np.isfinite(vector).all())
+
+
+def _open_rows(lower: Wide, upper: Wide, limits: Wide, base: int) -> _Open:
+    """Those of a block, (queries, rows), whose lower bound is within their query's limit."""
+    at, count = _indices(lower <= limits)
+    width = lower.shape[1]
+    bounds = (each.ravel().take(at) for each in (lower, upper))
+    return _Open(at // width, at % width + base, *bounds).blanked(count)
+
+
+def _indices(is_chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
+    """Flat indices of what is chosen, and how many; the last cell's fills up to _OPEN_MIN."""
+    count = int(np.count_nonzero(is_chosen))
+    filled = np.zeros(is_chosen.size + _OPEN_MIN, np.bool_)
+    filled[: is_chosen.size] = is_chosen.ravel()
+    filled[is_chosen.size :][: max(0, _OPEN_MIN - count)] = True
+    at = np.flatnonzero(filled)
+    return np.minimum(at, is_chosen.size - 1, out=at), count
 
 
 def score_rows(rows: NDArray[Any], queries: Queries, metric: Metric) -> tuple[Wide, Wide]:

@@ -193,6 +193,28 @@ def test_a_scan_holds_the_scores_of_a_block_however_many_rows_there_are(
         assert {shape[1] for shape in scored[3:]} == {8, 4}
 
 
+def test_what_a_block_leaves_open_is_never_in_arrays_that_numpy_keeps(
+    rng: np.random.Generator,
+) -> None:
+    """It keeps freed ones below 1 kB, some of each size: 0.3 MB after 1 400 searches once."""
+    lower = rng.standard_normal((3, 200))
+    upper = lower + 0.01
+    upper[1, 150:] = lower[1, 150:] = np.nan
+    for share in (0.0, 0.01, 0.2, 0.9):
+        limits = np.full((3, 1), np.quantile(lower[0], share))
+        found = flat._open_rows(lower, upper, limits, 1_000)
+        wanted = np.argwhere(lower <= limits)
+        wanted[:, 1] += 1_000
+        is_open = ~np.isnan(found.lower)
+        assert np.column_stack([found.places, found.rows])[is_open].tolist() == wanted.tolist()
+        assert found.upper[is_open].tolist() == upper[lower <= limits].tolist()
+        assert all(each.nbytes >= 1_024 for each in found)
+        some = found.some(found.lower <= limits[found.places, 0] - 0.5)
+        kept = ~np.isnan(some.lower)
+        assert all(each.nbytes >= 1_024 for each in some)
+        assert some.lower[kept].tolist() == lower[lower <= limits - 0.5].tolist()
+
+
 # ---------------------------------------------------------------- records that have no row
 
 
