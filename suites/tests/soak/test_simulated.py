@@ -16,12 +16,13 @@ from harness.soak.decide import judge_soak
 from harness.soak.driver import worker_environment
 from harness.soak.evidence import read_soak
 from harness.soak.layout import RESIDENT_LANE, Lane, Tail
+from harness.soak.ledger import Header, Ledger
 from harness.soak.page import write_page
 from harness.soak.progress import SoakProgress
 from harness.soak.simulate import simulate
 from harness.soak.slopes import BUDGETS, judge_slope, slope_of
 from harness.soak.verify import verify_soak
-from suites.tests.soak.small_soak import begin
+from suites.tests.soak.small_soak import SEED, SMALL, begin
 
 
 def lived(folder: Path, *, stall_s: float = 60.0, **facts: object) -> Path:
@@ -33,6 +34,9 @@ def lived(folder: Path, *, stall_s: float = 60.0, **facts: object) -> Path:
 def test_every_kill_is_recovered_and_nothing_is_lost(tmp_path: Path) -> None:
     """Killed again and again in the middle of a call, with another configuration each time."""
     soak = read_soak(lived(tmp_path / "a", hours=0.2, kills_every_s=12.0))
+    with Ledger(tmp_path / "a" / "killed" / "expected", keys=len(SMALL), seed=SEED) as ledger:
+        fates = [ledger.word(Header.FATE_OLD), ledger.word(Header.FATE_NEW)]
+    assert min(fates) > 0, fates  # kills fall on both sides of what makes a change durable
     judged = judge_soak(soak)
     assert judged.mismatches == 0, judged.wrong
     assert judged.kills >= 15
@@ -41,6 +45,25 @@ def test_every_kill_is_recovered_and_nothing_is_lost(tmp_path: Path) -> None:
     assert judged.verdict is Verdict.INCONCLUSIVE
     assert "0.2 of 24 h counted" in judged.unfinished
     assert soak.headers[0].tier == "simulated"
+
+
+def test_one_seed_has_one_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same operations and kills, and each kill at the same place: the models are equal."""
+    found = []
+    for number in (1, 2):
+        monkeypatch.setenv("PYTHONHASHSEED", str(number))  # whatever the caller's
+        folder = tmp_path / str(number)
+        soak = read_soak(lived(folder, hours=0.06, kills_every_s=10.0))
+        course = [
+            (one.time_s, one.operations, one.kills, one.recovered)
+            for segment in soak.segments
+            for one in segment
+        ]
+        rows = Ledger(folder / "killed" / "expected", keys=len(SMALL), seed=SEED)
+        found.append((course, rows.stamps().tolist(), rows.versions(), rows.word(Header.FATE_NEW)))
+        rows.close()
+    assert sum(kills for _, _, kills, _ in found[0][0]) >= 4
+    assert found[0] == found[1]
 
 
 def test_what_was_said_of_a_soak_follows_from_its_segments(tmp_path: Path) -> None:
