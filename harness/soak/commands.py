@@ -15,7 +15,7 @@ from rich.console import Console
 
 from fixtures.titan.recorded import usual_folder
 from harness import environment
-from harness.errors import EvidenceError, UsageError
+from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.gates import EXIT_CODES, Verdict
 from harness.signals import INTERRUPTED, sigterm_tidies_up
 from harness.soak.decide import HOURS, Judgement, judge_soak
@@ -207,7 +207,7 @@ def _go_on(folder: Path, facts: Facts, minutes: float | None) -> None:
             click.echo(f"go on: harness soak resume {os.path.relpath(folder)}", err=True)
         sys.exit(INTERRUPTED)
     except SimulationError as error:
-        raise click.ClickException(f"the simulation failed: {error}") from error
+        raise HarnessError(f"the simulation failed: {error}") from error
     judged = _show(folder, facts)
     if judged.verdict is Verdict.FAIL:
         click.echo(f"replay: {_replay(facts)}, at commit {facts.commit}")

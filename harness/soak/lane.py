@@ -16,6 +16,7 @@ import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,8 +159,6 @@ class _Lane:
             self.live()
             status = 0
         except BaseException:  # the child must not go on as its parent
-            import traceback
-
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -206,7 +205,12 @@ class _Lane:
         while (number := ledger.word(Header.OPERATION)) < self.end and not row[Count.WRONG]:
             self._inject(ledger)
             killing.armed = self.is_killed and number >= last
-            done = life.go_on()
+            try:
+                done = life.go_on()
+            except Exception as error:  # whatever a store raises that it should not
+                traceback.print_exc()
+                wrong(f"operation {number} raised {error!r}")
+                break
             if settings["prefetch"]:
                 subject.wait_for_prefetch()  # it goes on beside, at moments of its own
             row[Count.DONE] += np.uint64(1)

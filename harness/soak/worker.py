@@ -40,10 +40,10 @@ _DOCUMENT_SHARE = 0.1  # of a reader's operations: a whole document
 _KILL_ALL_SHARE = 0.05
 _VICTIMS = {"writer": 0.5, "reader-1": 0.15, "reader-2": 0.15, "searcher": 0.2}
 _KILL_PAUSE_S_MIN = 3.0
-_KILL_IN_CALL_SHARE = 0.75  # of the writer's kills: while it changes something
+_KILL_IN_CALL_SHARE = 0.75  # of the writer's kills: while it is in a call
 _CALL_WAIT_S_MAX = 20.0
 _LOOK_S = 0.0003
-_CALL_S = 0.004  # about as long as a change takes
+_CALL_S_MAX = 1.0
 
 
 class Pace:
@@ -202,15 +202,23 @@ def _kill(job: Mapping[str, Any]) -> None:
 
 
 def _wait_for_a_call(worker: _Worker) -> None:
-    """Until the writer is somewhere inside a change, or some seconds have gone by.
+    """Until the writer is somewhere inside a call of the store, or some seconds have gone by.
 
     It is at rest for 99 % of its time: kills by the clock alone would hardly ever leave anything
-    to recover.
+    to recover. How long a call takes here is seen of the one before.
     """
     deadline = time.monotonic() + _CALL_WAIT_S_MAX
-    while time.monotonic() < deadline and not worker.ledger.word(Header.STOP):
-        if worker.ledger.phase is not Phase.IDLE:
-            time.sleep(worker.rng.uniform(0, _CALL_S))
+    _watch_until(worker, deadline, is_calling=True)
+    begin = time.monotonic()
+    _watch_until(worker, deadline, is_calling=False)
+    taken = time.monotonic() - begin
+    _watch_until(worker, deadline, is_calling=True)
+    time.sleep(worker.rng.uniform(0, min(taken, _CALL_S_MAX)))
+
+
+def _watch_until(worker: _Worker, deadline: float, *, is_calling: bool) -> None:
+    while (worker.ledger.phase is Phase.CALLING) is not is_calling:
+        if time.monotonic() >= deadline or worker.ledger.word(Header.STOP):
             return
         time.sleep(_LOOK_S)
 

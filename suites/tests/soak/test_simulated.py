@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from harness.gates import Verdict
 from harness.soak.decide import judge_soak
 from harness.soak.driver import worker_environment
 from harness.soak.evidence import read_soak
+from harness.soak.facts import Facts
+from harness.soak.lane import _Lane
 from harness.soak.layout import RESIDENT_LANE, Lane, Tail
 from harness.soak.ledger import Header, Ledger
 from harness.soak.page import write_page
@@ -22,6 +25,7 @@ from harness.soak.progress import SoakProgress
 from harness.soak.simulate import simulate
 from harness.soak.slopes import BUDGETS, judge_slope, slope_of
 from harness.soak.verify import verify_soak
+from harness.subjects.reference import ReferenceSubject
 from suites.tests.soak.small_soak import SEED, SMALL, begin
 
 
@@ -45,6 +49,22 @@ def test_every_kill_is_recovered_and_nothing_is_lost(tmp_path: Path) -> None:
     assert judged.verdict is Verdict.INCONCLUSIVE
     assert "0.2 of 24 h counted" in judged.unfinished
     assert soak.headers[0].tier == "simulated"
+
+
+def test_an_error_that_no_store_should_raise_is_a_wrong_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ValueError out of a search was taken for a fault of the harness, and no FAIL."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("an unforeseen case")
+
+    monkeypatch.setattr(ReferenceSubject, "search", broken)
+    made = begin(tmp_path / "a", hours=0.2)
+    _Lane(job_of(made, tmp_path / "a", mix="resident", rate=0.8)).live()
+    lines = list(Tail(tmp_path / "a" / RESIDENT_LANE / "samples.jsonl", from_start=True).lines())
+    assert lines[-1]["wrong"] == 1
+    assert "raised ValueError('an unforeseen case')" in (tmp_path / "a/wrong.jsonl").read_text()
 
 
 def test_one_seed_has_one_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,15 +115,14 @@ def test_each_fault_turns_it_red(tmp_path: Path, inject: str, words: str) -> Non
     assert words in judged.wrong
 
 
-def lone(folder: Path, inject: str) -> subprocess.Popen[bytes]:
-    """The process that is never killed, through 7 hours of reads: 85 looks at its memory."""
-    made = begin(folder, hours=7.0)
-    job = {
+def job_of(made: Facts, folder: Path, *, mix: str, rate: float, inject: str = "") -> dict[str, Any]:
+    """What a lane is told whose process is never killed."""
+    return {
         "folder": str(folder),
         "lane": RESIDENT_LANE,
-        "mix": "reads",
+        "mix": mix,
         "parent": os.getpid(),
-        "rate": 0.1,
+        "rate": rate,
         "hours": made.hours,
         "seed": made.seed,
         "space": dict(made.space),
@@ -111,6 +130,12 @@ def lone(folder: Path, inject: str) -> subprocess.Popen[bytes]:
         "sample_s": made.sample_s,
         "inject": inject,
     }
+
+
+def lone(folder: Path, inject: str) -> subprocess.Popen[bytes]:
+    """The process that is never killed, through 7 hours of reads: 85 looks at its memory."""
+    made = begin(folder, hours=7.0)
+    job = job_of(made, folder, mix="reads", rate=0.1, inject=inject)
     process = subprocess.Popen(
         [sys.executable, "-m", "harness.soak.lane"],
         stdin=subprocess.PIPE,
