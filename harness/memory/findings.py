@@ -8,8 +8,9 @@ Student's t): processes are independent, so their scatter is the noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "growth_findings",
     "line_finding",
     "overall",
+    "worst_growth",
 ]
 
 # A million vectors must not cost half a megabyte: what the limit leaves beside the rest
@@ -144,6 +146,27 @@ def growth_findings(
             )
         )
     return found
+
+
+def worst_growth(name: str, timelines: Sequence[Sequence[Mapping[str, Any]]]) -> list[Finding]:
+    """`growth_findings` of several processes: of each resource that of the one that grew most."""
+    every = [
+        growth_findings(name, timeline, [one["hours"] for one in timeline])
+        for timeline in timelines
+    ]
+    found = []
+    for of_one in zip(*every, strict=True):
+        worst = max(of_one, key=_badness)
+        if len(of_one) > 1:
+            told = f"of {len(of_one)} processes the one that grew most"
+            worst = replace(worst, reason="; ".join(filter(None, (worst.reason, told))))
+        found.append(worst)
+    return found
+
+
+def _badness(finding: Finding) -> tuple[int, float]:
+    rank = {Verdict.FAIL: 2, Verdict.PASS: 0}.get(finding.verdict, 1)
+    return rank, finding.high if finding.high is not None else math.inf
 
 
 def _value(sample: Mapping[str, Any], resource: str) -> float:

@@ -13,8 +13,8 @@ from harness.memory.findings import (
     TIER_TOLERANCE,
     Finding,
     Line,
-    growth_findings,
     line_finding,
+    worst_growth,
 )
 
 __all__ = ["Judged", "judge", "parts_of"]
@@ -62,8 +62,7 @@ def judge(parts: Mapping[str, Any]) -> Judged:
     recorded = parts_of(parts, "memray")
     accounts = {}
     for name, session in sessions.items():
-        timeline = session["timelines"][0]
-        findings += growth_findings(name, timeline, [one["hours"] for one in timeline])
+        findings += worst_growth(name, session["timelines"])
         dimension = int(session["population"]["dimension"])
         accounts[name] = account_of(session, recorded[name], dimension)
     sizes, added = _vectors(parts)

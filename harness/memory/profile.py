@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fixtures.titan.recorded import load_recorded
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
@@ -108,6 +109,9 @@ def profile_memory(
     root = environment.project_root()
     code, machine = environment.code_of(root), environment.machine()
     settings, config_digest = effective_settings({})
+    instruments = _distorting(environment.instruments())
+    if instruments:  # workers inherit them
+        raise UsageError(f"{', '.join(instruments)} is on: what is seen would be its memory")
     facts = {
         "commit": code.commit,
         "content_digest": code.content_digest,
@@ -115,6 +119,7 @@ def profile_memory(
         "config_digest": config_digest,
         "machine": {**machine, "id": environment.machine_id(machine)},
         "options": _asked(options),
+        "recordings": _digests(options.recorded),
         "packages": environment.package_versions(),
     }
     folder = options.reports / "memory" / _name_of(facts)
@@ -145,6 +150,21 @@ def _asked(options: MemoryOptions) -> dict[str, Any]:
     for name in ("reports", "command"):
         del asked[name]
     return {name: list(v) if isinstance(v, tuple) else v for name, v in asked.items()}
+
+
+def _digests(recorded: Path | None) -> dict[str, str]:
+    """Which recordings these are: parts made of others are not kept for them."""
+    if recorded is None:
+        return {}
+    try:
+        return {group.name: group.digest for group in load_recorded(recorded)}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"recorded vectors in {recorded}: {error}") from error
+
+
+def _distorting(instruments: Mapping[str, bool]) -> list[str]:
+    """Of the instruments that are on, those that take memory themselves."""
+    return [name for name in ("tracemalloc", "devmode", "debug_malloc") if instruments.get(name)]
 
 
 def _name_of(facts: Mapping[str, Any]) -> str:

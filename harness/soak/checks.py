@@ -107,7 +107,10 @@ class Checks:
             for key in keys:  # one may have gone meanwhile; each for itself will tell
                 self.read(key)
             return
-        for key, row in zip(keys, rows, strict=False):
+        if len(rows) != len(keys):
+            self._wrong(f"{len(keys)} keys of {document.name} asked for, {len(rows)} rows came")
+            return
+        for key, row in zip(keys, rows, strict=True):
             self.judge(key, row, spans[key])
 
     def judge(self, key: int, seen: Vectors | None, span: Span) -> None:

@@ -14,7 +14,9 @@ from harness.errors import EvidenceError
 from harness.measurement import Measurement, read_measurement
 from harness.soak.decide import as_measurement
 from harness.soak.evidence import read_soak
+from harness.soak.facts import FILE as FACTS
 from harness.soak.facts import Facts, read_facts, soaks_below
+from harness.soak.verify import facts_faults, lost_evidence
 
 __all__ = ["COPIED", "collect_soak", "copied_segments", "verify_collected"]
 
@@ -28,7 +30,8 @@ def collect_soak(
     """The soak of this very code, machine and configuration, its segments copied into the run.
 
     Of several, one that found something wrong, else the one with the most counted hours; soaks
-    with an injected fault and simulated ones are left out.
+    with an injected fault and simulated ones are left out. One of which evidence is gone stands in
+    the way of all others: what it said is not known.
 
     Returns
     -------
@@ -49,14 +52,22 @@ def collect_soak(
             continue
         if facts.config_digest != config_digest:
             continue
+        try:
+            lost = lost_evidence(folder, facts)
+        except EvidenceError as error:
+            lost = [str(error)]
+        if lost:
+            return [], f"{folder.name}: {lost[0]}"
         measured = _measured(folder / "segments", facts, code.commit)
         found.append((bool(measured.wrong), sum(_hours(measured)), folder, measured))
     if not found:
         beside = f"; {simulated} simulated, which never satisfy it" if simulated else ""
         return [], f"no soak of this code on this machine (harness soak run --hours 24){beside}"
     _, _, folder, measured = max(found, key=lambda one: one[:2])
+    # measured once more from the copy: a soak under way has written more lines meanwhile
     shutil.copytree(folder / "segments", run / COPIED)
-    return [measured], ""
+    shutil.copy2(folder / FACTS, run / COPIED / FACTS)
+    return [_measured(run / COPIED, read_facts(run / COPIED), code.commit)], ""
 
 
 def _hours(measured: Measurement) -> list[float]:
@@ -76,8 +87,9 @@ def _measured(segments: Path, facts: Facts, commit: str) -> Measurement:
 
 
 def copied_segments(run: Path) -> list[str]:
-    """Names of the copied segments, as a manifest seals them."""
-    return [f"{COPIED}/{path.name}" for path in sorted((run / COPIED).glob("*.jsonl"))]
+    """Names of the copied segments and their soak.json, as a manifest seals them."""
+    paths = sorted([*(run / COPIED).glob("*.jsonl"), *(run / COPIED).glob(FACTS)])
+    return [f"{COPIED}/{path.name}" for path in paths]
 
 
 def verify_collected(run: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -103,8 +115,12 @@ def verify_collected(run: Path, manifest: Mapping[str, Any]) -> list[str]:
             started=claimed.started,
             ended=claimed.ended,
         )
+        facts, found = read_facts(run / COPIED), facts_faults(run / COPIED, read_soak(run / COPIED))
     except EvidenceError as error:
         return [*faults, str(error)]
+    faults += found
+    if facts.config_digest != claimed.config_digest or facts.inject:
+        faults.append(f"{COPIED}/{FACTS} is of another configuration, or of an injected fault")
     if _plain(claimed) != _plain(computed):
         faults.append(f"samples/{_ID}.json.gz does not follow from the segments of the soak")
     return faults

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from fixtures.titan.recorded import usual_folder
 from harness import environment
-from harness.errors import EvidenceError, UsageError
+from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.gates import EXIT_CODES, Verdict
 from harness.signals import INTERRUPTED, sigterm_tidies_up
 from harness.soak.decide import HOURS, Judgement, judge_soak
@@ -26,7 +27,7 @@ from harness.soak.page import write_page
 from harness.soak.progress import ConsoleSoakProgress
 from harness.soak.simulate import SimulationError, simulate
 from harness.soak.values import Values
-from harness.soak.verify import verify_soak
+from harness.soak.verify import lost_evidence, verify_soak
 from harness.subjects.reference import ReferenceSubject, effective_config
 
 __all__ = ["soak"]
@@ -37,6 +38,12 @@ _SAMPLE_S, _SAMPLE_S_SIMULATED = 60.0, 300.0
 def soaks_folder() -> Path:
     """Where soaks are kept unless another folder is named."""
     return environment.project_root() / "reports" / "soaks"
+
+
+def _finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no length of time", context, option)
+    return value
 
 
 class _RunByDefault(click.Group):
@@ -64,6 +71,7 @@ _FOLDER = click.argument(
 _MINUTES = click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     help="Stop after so long; `harness soak resume` goes on.  [default: when all is counted]",
 )
 
@@ -72,13 +80,17 @@ _MINUTES = click.option(
 @click.option(
     "--hours",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     default=float(HOURS),
     show_default=True,
     help="Hours to count in all; fewer than 24 are never a PASS.",
 )
 @_MINUTES
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=None, help="Of every choice.  [default: random]"
+    "--seed",
+    type=click.IntRange(min=0, max=2**64 - 1),
+    default=None,
+    help="Of every choice.  [default: random]",
 )
 @click.option(
     "--folder",
@@ -166,6 +178,9 @@ def resume(folder: Path | None, minutes: float | None) -> None:
             f"{target} is of other code or another machine (commit {facts.commit[:12]}, machine "
             f"{facts.machine}): hours of two never add up; begin a new one"
         )
+    lost = lost_evidence(target, facts, is_going_on=True)
+    if lost:
+        raise UsageError(f"{target} is over, something of its evidence is gone: {lost[0]}")
     judged = judge_soak(read_soak(target / "segments"))
     if judged.invalid or judged.wrong:
         raise UsageError(f"{target} is over, {judged.verdict}: {judged.reason}")
@@ -192,7 +207,7 @@ def _go_on(folder: Path, facts: Facts, minutes: float | None) -> None:
             click.echo(f"go on: harness soak resume {os.path.relpath(folder)}", err=True)
         sys.exit(INTERRUPTED)
     except SimulationError as error:
-        raise click.ClickException(f"the simulation failed: {error}") from error
+        raise HarnessError(f"the simulation failed: {error}") from error
     judged = _show(folder, facts)
     if judged.verdict is Verdict.FAIL:
         click.echo(f"replay: {_replay(facts)}, at commit {facts.commit}")

@@ -83,12 +83,17 @@ def _growth(soak: Soak, resource: str, budget: float) -> Growth:
 
 
 def missing_samples(soak: Soak, resource: str) -> str:
-    """What is missing of the expected samples; "" if at least 99 % of them are there."""
-    wanted = sum(map(counted_s, soak.segments)) / SAMPLE_S
-    seen = len(soak.series(resource)[1])
+    """What is missing of the expected samples; "" if at least 99 % of them are there.
+
+    One is expected in each stretch of SAMPLE_S of counted time; more of them in one stretch make up
+    for none in another.
+    """
+    wanted = int(sum(map(counted_s, soak.segments)) // SAMPLE_S)
+    times, _ = soak.series(resource)
+    seen = len({int(time_s // SAMPLE_S) for time_s in times} & set(range(wanted)))
     if seen >= _SAMPLES_SHARE_MIN * wanted:
         return ""
-    return f"{seen} samples of {resource}, {wanted:.0f} expected"
+    return f"{seen} samples of {resource}, {wanted} expected"
 
 
 def stalled_s(soak: Soak) -> float:

@@ -10,10 +10,11 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,9 +25,17 @@ from harness.errors import UsageError
 from harness.soak.configurations import draw_configuration
 from harness.soak.decide import STALL_S_MAX
 from harness.soak.evidence import Observation, SegmentWriter, read_soak
-from harness.soak.facts import Facts
+from harness.soak.facts import Facts, facts_digest
 from harness.soak.faults import stop_when_due
-from harness.soak.layout import COUNTED, KILLED_LANE, RESIDENT_LANE, Lane, Tail, files_below
+from harness.soak.layout import (
+    COUNTED,
+    KILLED_LANE,
+    RESIDENT_LANE,
+    Lane,
+    Tail,
+    append_line,
+    files_below,
+)
 from harness.soak.ledger import Count, Header, Ledger
 from harness.soak.mix import RATES
 from harness.soak.progress import SoakProgress, SoakState
@@ -39,6 +48,7 @@ _TICK_S = 0.5
 _OBSERVE_S = 4.0  # a line of evidence; a gap begins at 10
 _STOP_S_MAX = 20.0
 _KILLER_RATE = 2.0
+_TOLD_TO_END = (0, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGKILL)
 _RATE = {
     "writer": RATES.writer,
     "reader-1": RATES.reader,
@@ -69,20 +79,38 @@ class _Process:
         self.unrecovered = 0
         self.done = self.count(Count.DONE)
         self.checked = self.count(Count.CHECKED)
-        self.wrong = self.count(Count.WRONG)
+        self.wrong = self.count(Count.TOLD)  # what a killed driver did not come to write down
         self.moved_s = time.monotonic()
 
     def count(self, which: Count) -> int:
         return int(self.row[which])
 
 
-class Driver:
-    """Runs segments of one soak in a folder that is locked; `run` does it all."""
+def _content_digest() -> str:
+    return environment.code_of(environment.project_root()).content_digest
 
-    def __init__(self, folder: Path, facts: Facts, progress: SoakProgress) -> None:
+
+class Driver:
+    """Runs segments of one soak in a folder that is locked; `run` does it all.
+
+    Parameters
+    ----------
+    content_digest
+        What the checkout is now. Asked before each process starts, since that runs what is there
+        then, and not what was there when the soak began.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        facts: Facts,
+        progress: SoakProgress,
+        content_digest: Callable[[], str] = _content_digest,
+    ) -> None:
         self._folder = folder
         self._facts = facts
         self._progress = progress
+        self._content_digest = content_digest
         keys = len(Space(**facts.space))
         self._lanes = [Lane(folder, name) for name in (KILLED_LANE, RESIDENT_LANE)]
         self._ledgers = [Ledger(lane.expected, keys=keys, seed=facts.seed) for lane in self._lanes]
@@ -94,12 +122,18 @@ class Driver:
             for role in COUNTED
             if role != "driver"
         ]
+        self._itself = _Process("driver", killed)
         self._samples = Tail(self._lanes[1].samples)
-        self._wrongs = Tail(folder / "wrong.jsonl")
+        is_told = all(one.wrong == one.count(Count.WRONG) for one in self._everybody())
+        self._wrongs = Tail(folder / "wrong.jsonl", from_start=not is_told)
         self._state = SoakState(hours_wanted=facts.hours)
-        self._kills = self._recovered = self._own_wrong = 0
+        self._kills = self._recovered = 0
         self._notes: list[str] = []
         self._is_stopped = False
+
+    def _everybody(self) -> list[_Process]:
+        """Whoever may find something wrong."""
+        return [*self._processes, self._itself]
 
     # -- processes -------------------------------------------------------------------------
 
@@ -128,7 +162,16 @@ class Driver:
             "inject": facts.inject if is_here else "",
         }
 
+    def _check_content(self) -> None:
+        found = self._content_digest()
+        if found != self._facts.content_digest:
+            raise UsageError(
+                f"the checkout was changed: content {found[:12]}, the soak is of "
+                f"{self._facts.content_digest[:12]}; go on with it when that is back, or begin anew"
+            )
+
     def _start(self, process: _Process) -> None:
+        self._check_content()
         job = json.dumps(self._job(process)).encode()
         log: IO[bytes]
         with (self._folder / "logs" / f"{process.role}.log").open("wb") as log:
@@ -192,37 +235,49 @@ class Driver:
         return lines[-1] if lines else "it said nothing"
 
     def _wrong(self, words: str) -> None:
-        self._own_wrong += 1
-        self._notes.append(words)
-        self._progress.note(words)
+        """What the driver finds itself; kept as the workers keep theirs."""
+        append_line(self._folder / "wrong.jsonl", {"who": "driver", "lane": "", "what": words})
+        self._itself.row[Count.WRONG] += np.uint64(1)
 
     def _end_all(self) -> None:
-        """Let every process end what it is doing; kill who does not."""
+        """Let every process end what it is doing; kill who does not. Idempotent.
+
+        Who then ends in another way than it was told to, or was killed, is wrong.
+        """
         for ledger in self._ledgers:
             ledger.header[Header.STOP] = 1
         deadline = time.monotonic() + _STOP_S_MAX
-        running = [one.popen for one in self._processes if one.popen is not None]
-        for popen in running:
+        running = [(one, one.popen) for one in self._processes if one.popen is not None]
+        for _, popen in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 popen.wait(max(0.0, deadline - time.monotonic()))
-        for popen in running:
-            if popen.poll() is None:
+        for process, popen in running:
+            status = popen.poll()
+            if status is None:
                 popen.kill()
-            popen.wait()
+                popen.wait()
+            elif status == -9 and process.count(Count.KILLED) == popen.pid:
+                self._kills += 1
+            elif status not in _TOLD_TO_END:
+                self._wrong(
+                    f"the {process.role} ended with status {status}: {self._words(process)}"
+                )
+            process.popen = None
 
     # -- evidence --------------------------------------------------------------------------
 
     def _observe(self, segment: SegmentWriter) -> None:
-        done = wrong = 0
+        done = checked = 0
         for process in self._processes:
             now = process.count(Count.DONE)
             if process.role != "killer":
                 done += now - process.done
             process.done = now
-            process.checked = process.count(Count.CHECKED)
-            now = process.count(Count.WRONG)
-            wrong += now - process.wrong
-            process.wrong = now
+            now = process.count(Count.CHECKED)
+            checked += now - process.checked
+            process.checked = now
+        wrongs = [(process, process.count(Count.WRONG)) for process in self._everybody()]
+        wrong = sum(now - process.wrong for process, now in wrongs)
         for line in self._wrongs.lines():
             self._notes.append(f"{line['who']}: {line['what']}")
             self._progress.note(self._notes[-1])
@@ -236,34 +291,34 @@ class Driver:
             }
         observation = Observation(
             time_s=time.monotonic(),
-            operations=done,
-            mismatches=wrong + self._own_wrong,
+            operations=done if checked else 0,  # of which nothing was compared: none is verified
+            mismatches=wrong,
             kills=self._kills,
             recovered=self._recovered,
             note="; ".join(self._notes)[:2_000],
             resources=sample.get("resources", {}),
             latencies=sample.get("latencies", {}),
-            process=sample.get("process", 0) or self._resident(),
+            process=sample.get("process", 0) or self._processes[-1].count(Count.STARTS),
         )
         segment.append(observation)
+        for process, now in wrongs:  # only now: killed before, it is told by the next driver
+            process.wrong = now
+            process.row[Count.TOLD] = now
         if sample:
             segment.sync()
-        if wrong or self._own_wrong:
+        if wrong:
             self._is_stopped = True
         self._state.saw(observation)
         self._progress.show(self._state)
-        self._kills = self._recovered = self._own_wrong = 0
+        self._kills = self._recovered = 0
         self._notes.clear()
-
-    def _resident(self) -> int:
-        popen = self._processes[-1].popen
-        return popen.pid if popen is not None else 0
 
     def run(self, seconds: float | None) -> None:
         """Go on for so many seconds, or until the hours wanted are counted, or one is wrong.
 
         A KeyboardInterrupt or SystemExit ends the segment as cleanly, and is raised again.
         """
+        self._check_content()
         self._state.begin(read_soak(self._folder / "segments"))
         begin = time.monotonic()
         try:
@@ -280,12 +335,22 @@ class Driver:
         return self._is_stopped or is_late or self._state.hours >= self._facts.hours
 
     def _segment(self, begin: float, seconds: float | None) -> None:
-        """One file of evidence; its first line is at the moment of the last one's end."""
-        chain = {"content_digest": self._facts.content_digest, "machine": self._facts.machine}
+        """One file of evidence; its first line is at the moment of the last one's end.
+
+        The last file's last line comes after every process has ended: what they find until then
+        is in it.
+        """
+        chain = {
+            "content_digest": self._facts.content_digest,
+            "machine": self._facts.machine,
+            "facts": facts_digest(self._folder),
+        }
         with SegmentWriter(self._folder / "segments", tier="real-time", **chain) as segment:
+            self._ledgers[0].header[Header.SEGMENTS] = segment.header.number + 1
             first = time.monotonic()
             self._observe(segment)
             due = first + _OBSERVE_S
+            is_over = True
             try:
                 while time.monotonic() - first < SEGMENT_S and not self._is_over(begin, seconds):
                     for process in self._processes:
@@ -295,7 +360,10 @@ class Driver:
                     if time.monotonic() >= due or self._is_stopped:
                         due = time.monotonic() + _OBSERVE_S
                         self._observe(segment)
+                is_over = self._is_over(begin, seconds)
             finally:
+                if is_over:
+                    self._end_all()
                 self._observe(segment)
 
     def _stop_all_when_due(self) -> None:
@@ -304,7 +372,7 @@ class Driver:
             return
         for process in self._processes:
             if process.popen is not None and process.popen.poll() is None:
-                os.kill(process.popen.pid, 19)  # SIGSTOP
+                os.kill(process.popen.pid, signal.SIGSTOP)
 
 
 def worker_environment() -> dict[str, str]:

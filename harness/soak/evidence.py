@@ -3,8 +3,9 @@
 segment-0000.jsonl, segment-0001.jsonl, ...
 
 The first line of a segment is its header: version, number, SHA-256 of the file before it, tier,
-content digest, machine. Each further line is one observation. A file is only ever appended to; a
-line without an end was being written when the process was killed, and does not count.
+content digest, machine, SHA-256 of soak.json. Each further line is one observation. A file appears
+with its header and is only ever appended to; a line without an end was being written when the
+process was killed, and does not count.
 """
 
 from __future__ import annotations
@@ -42,13 +43,23 @@ _LINE_BYTES_MAX = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What all observations of a segment belong to."""
+    """What all observations of a segment belong to.
+
+    Attributes
+    ----------
+    previous
+        SHA-256 of the file before, "" for the first.
+    facts
+        SHA-256 of soak.json: seed, configuration and injected fault are those of all segments. ""
+        in segments from before this was written down, which are never evidence of newer code.
+    """
 
     number: int
-    previous: str  # SHA-256 of the file before, "" for the first
+    previous: str
     tier: str
     content_digest: str
     machine: str
+    facts: str = ""
 
     def __post_init__(self) -> None:
         if self.tier not in TIERS:
@@ -75,7 +86,8 @@ class Observation:
         Lower quartiles, in seconds, of what the resident process did since they were last looked
         at: of its calls by kind, and of the references beside them (`latency.REFERENCES`).
     process
-        Which process the resources are of: a number that is new whenever it was started anew.
+        Which start of the process the resources are of: a number that is new at each, unlike a
+        process's own number, which a container may give again at each of its starts.
     kills, recovered
         Processes killed on purpose since the observation before, and restarts after a kill that
         verified all they had to.
@@ -182,7 +194,9 @@ class SegmentWriter:
     One process writes a folder; it begins a new segment each time it starts.
     """
 
-    def __init__(self, folder: Path, *, tier: str, content_digest: str, machine: str) -> None:
+    def __init__(
+        self, folder: Path, *, tier: str, content_digest: str, machine: str, facts: str = ""
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         files = _files(folder)
         previous = hashlib.sha256(files[-1].read_bytes()).hexdigest() if files else ""
@@ -192,12 +206,18 @@ class SegmentWriter:
             tier=tier,
             content_digest=content_digest,
             machine=machine,
+            facts=facts,
         )
         self.path = folder / f"segment-{self.header.number:04d}.jsonl"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self._descriptor = os.open(self.path, flags, 0o644)
+        # a file without a header would be a fault for ever: a kill leaves it whole or unborn
+        unborn = self.path.with_suffix(".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        self._descriptor = os.open(unborn, flags, 0o644)
         self._write({"schema_version": SCHEMA_VERSION, **asdict(self.header)})
         self.sync()
+        if self.path.exists():  # a number is missing; nothing is ever written over
+            raise FileExistsError(f"{self.path} is there already")
+        unborn.rename(self.path)
 
     def append(self, observation: Observation) -> None:
         """One line, whole or cut at its end by a kill."""
@@ -237,9 +257,9 @@ def _files(folder: Path) -> list[Path]:
 def read_soak(folder: Path) -> Soak:
     """Read all segments of a folder; what is wrong with them is in `faults`, not raised.
 
-    Faults: a number missing, a chain that does not hold, another tier, content or machine than the
-    first segment's, times that go back, a line that is none. Without a file there is no header and
-    no observation, and no fault either: nothing was observed.
+    Faults: a number missing, a chain that does not hold, another tier, content, machine or
+    soak.json than the first segment's, times that go back, a line that is none. Without a file
+    there is no header and no observation, and no fault either: nothing was observed.
 
     Raises
     ------
@@ -277,7 +297,7 @@ def _chain_faults(
         faults.append(f"{name}: the file before it is not the one that it was chained to")
     return faults + [
         f"{name}: another {field_name.replace('_', ' ')} than the first segment"
-        for field_name in ("tier", "content_digest", "machine")
+        for field_name in ("tier", "content_digest", "machine", "facts")
         if before and getattr(before[0], field_name) != getattr(header, field_name)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from harness.soak.mix import KILLS_EVERY_S
 from harness.soak.space import Space
 from harness.soak.values import Values
 
-__all__ = ["Facts", "begin_soak", "newest_soak", "read_facts", "soaks_below"]
+__all__ = ["Facts", "begin_soak", "facts_digest", "newest_soak", "read_facts", "soaks_below"]
 
 SCHEMA_VERSION = 1
 FILE = "soak.json"
@@ -66,7 +67,7 @@ def begin_soak(folder: Path, values: Values, **facts: Any) -> Facts:
     Raises
     ------
     UsageError
-        There is something in the folder already.
+        There is something in the folder already, or it would change what the soak is of.
     """
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty; go on with it by `harness soak resume {folder}`")
@@ -85,6 +86,11 @@ def begin_soak(folder: Path, values: Values, **facts: Any) -> Facts:
     for name in ("killed", "resident", "logs", "segments"):
         (folder / name).mkdir()
     write_json(folder / FILE, {"schema_version": SCHEMA_VERSION, **asdict(made)})
+    if environment.code_of(root).content_digest != made.content_digest:
+        raise UsageError(
+            f"{folder} lies in the checkout and changes its content (or something else just did): "
+            "choose one below reports/soaks or outside"
+        )
     return made
 
 
@@ -98,6 +104,14 @@ def read_facts(folder: Path) -> Facts:
         return Facts(**raw)
     except TypeError as error:
         raise EvidenceError(f"{FILE} is damaged: {error}") from error
+
+
+def facts_digest(folder: Path) -> str:
+    """SHA-256 of soak.json, which each segment names; raises EvidenceError."""
+    try:
+        return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+    except OSError as error:
+        raise EvidenceError(f"{folder / FILE}: {error}") from error
 
 
 def soaks_below(folder: Path) -> list[Path]:

@@ -2,8 +2,9 @@
 
 This process holds no store. It forks a life, which does the operations that the hours before its
 end have, by a clock that goes on by 1 / rate with each of them, and which is killed with SIGKILL in
-the middle of a call of the store: before its n-th call of a function, so that the same seed gives
-the same kills. Then the next life is forked, with another configuration.
+the middle of a call of the store: before its n-th call of a function, or the n-th from the commit
+on, so that the same seed gives the same kills. Then the next life is forked, with another
+configuration.
 
 Source of the kill's place: sys.setprofile tells each call, of Python and of C, before it happens.
 """
@@ -15,7 +16,9 @@ import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,35 +44,55 @@ from harness.soak.values import Values
 from harness.subjects.reference import ReferenceSubject
 from harness.worker import end_with
 
-__all__ = ["STEP_S", "Killing", "planned_kill"]
+__all__ = ["STEP_S", "Killing", "PlannedKill", "planned_kill"]
 
 STEP_S = 10.0  # of the injected clock, from one line of evidence to the next
-_CALLS_MAX = 3_000  # of functions within a call of the store; a put has some 500
+_CALLS_MAX = 5_000  # of functions within a call of the store; an update has some 4 000
+_CALLS_FROM_COMMIT_MAX = 150  # as many come after it
+_PAUSE_SHARE, _FROM_COMMIT_SHARE = 0.2, 0.5
 _PAUSES = ("intending", "intended", "settling")
 _CHANGES = ("put", "update", "delete", "snapshot", "rollback", "maintain")
 
 
-def planned_kill(seed: int, restart: int, rate: float, every_s: float) -> tuple[int, int, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedKill:
     """How many operations a life has, and where it is killed in the first change after them.
 
-    Returns
-    -------
-    operations, calls, pause
-        Calls of functions within the call of the store, or the name of a moment of the ledger.
+    Attributes
+    ----------
+    calls
+        Before which call of a function within the call of the store.
+    from_commit
+        Counted from the first commit on, which is one in 30 calls of a change: the store then has
+        done it, and nobody was told.
+    pause
+        The name of a moment of the ledger instead, or "".
     """
+
+    operations: int
+    calls: int
+    from_commit: bool
+    pause: str
+
+
+def planned_kill(seed: int, restart: int, rate: float, every_s: float) -> PlannedKill:
+    """The kill of one life: a function of its arguments."""
     rng = np.random.default_rng([seed, restart, 1])
     operations = 1 + int(rng.exponential(every_s * rate))
-    calls = int(math.exp(rng.uniform(0.0, math.log(_CALLS_MAX))))
-    pause = str(rng.choice(_PAUSES)) if rng.random() < 0.2 else ""
-    return operations, calls, pause
+    pause = str(rng.choice(_PAUSES)) if rng.random() < _PAUSE_SHARE else ""
+    from_commit = bool(rng.random() < _FROM_COMMIT_SHARE)
+    most = _CALLS_FROM_COMMIT_MAX if from_commit else _CALLS_MAX
+    calls = int(math.exp(rng.uniform(0.0, math.log(most))))
+    return PlannedKill(operations=operations, calls=calls, from_commit=from_commit, pause=pause)
 
 
 class Killing:
     """Ends this process with SIGKILL inside the next change of the store."""
 
-    def __init__(self, calls: int, pause: str) -> None:
-        self._left = calls
-        self._pause = pause
+    def __init__(self, planned: PlannedKill) -> None:
+        self._left = planned.calls
+        self._pause = planned.pause
+        self._is_counting = not planned.from_commit
         self.armed = False
 
     def around(self, call: Callable[[], object]) -> object:
@@ -85,7 +108,11 @@ class Killing:
         return None
 
     def _count(self, frame: FrameType, event: str, arg: object) -> None:
-        if event in ("call", "c_call"):
+        if event not in ("call", "c_call"):
+            return
+        if not self._is_counting and event == "c_call":
+            self._is_counting = getattr(arg, "__name__", "") == "commit"  # LMDB's
+        if self._is_counting:
             self._left -= 1
             if self._left <= 0:
                 _die()
@@ -132,8 +159,6 @@ class _Lane:
             self.live()
             status = 0
         except BaseException:  # the child must not go on as its parent
-            import traceback
-
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -150,8 +175,8 @@ class _Lane:
             ReferenceSubject(self.lane.store, settings),
         )
         every_s = 2 * float(self.job.get("kills_every_s", KILLS_EVERY_S))  # half are of the writer
-        operations, calls, pause = planned_kill(seed, restart, self.rate, every_s)
-        killing = Killing(calls, pause)
+        planned = planned_kill(seed, restart, self.rate, every_s)
+        killing = Killing(planned)
         ledger.pause = killing.at
 
         def wrong(words: str) -> None:
@@ -174,13 +199,18 @@ class _Lane:
             around=killing.around,
         )
         life.begin()
-        out = _Lines(self, ledger, row, Sampler(subject, self.lane))
-        last = ledger.word(Header.OPERATION) + operations
+        out = _Lines(self, ledger, row, Sampler(subject, self.lane, restart + 1))
+        last = ledger.word(Header.OPERATION) + planned.operations
         out.catch_up(ledger.word(Header.OPERATION))
         while (number := ledger.word(Header.OPERATION)) < self.end and not row[Count.WRONG]:
             self._inject(ledger)
             killing.armed = self.is_killed and number >= last
-            done = life.go_on()
+            try:
+                done = life.go_on()
+            except Exception as error:  # whatever a store raises that it should not
+                traceback.print_exc()
+                wrong(f"operation {number} raised {error!r}")
+                break
             if settings["prefetch"]:
                 subject.wait_for_prefetch()  # it goes on beside, at moments of its own
             row[Count.DONE] += np.uint64(1)

@@ -12,8 +12,8 @@ For each key, the stamps that it was given lie in a ring:
 so a reader that noted `settled` before its read and looks at `begun` after it knows every value
 that it may have met. Nothing else may come back: not an older value, not another key's.
 
-A change goes through four phases. A kill in each of them leaves one question, and `Recovery`
-(harness/soak/recovery.py) answers it by looking into the store:
+A change goes through four phases. A kill in each of them leaves one question, and `Life.recover`
+(harness/soak/life.py) answers it by looking into the store:
 
     IDLE       nothing under way
     INTENDING  stamps are being given; the store was not called, so all of it must be old
@@ -101,6 +101,7 @@ class Header(IntEnum):
     RECOVERIES = 11  # restarts after which every key was verified
     FATE_OLD = 12  # changes that a kill undid,
     FATE_NEW = 13  # and those that were done though nobody was told
+    SEGMENTS = 14  # files of evidence that were begun: one that is cut off the end is missed
 
 
 class Count(IntEnum):
@@ -115,6 +116,7 @@ class Count(IntEnum):
     READY = 6  # pid again, once it has verified what it had to
     KILLED = 7  # pid that the killer is about to kill
     KILLS = 8
+    TOLD = 9  # how many of WRONG are in a segment, written by the driver
 
 
 def _go_on(_: str) -> None:

@@ -29,10 +29,17 @@ _DISK_EVERY = 4  # writes
 
 
 class Sampler:
-    """Gathers latencies between samples; its own memory is bounded."""
+    """Gathers latencies between samples; its own memory is bounded.
 
-    def __init__(self, subject: SoakSubject, lane: Lane) -> None:
+    Parameters
+    ----------
+    start
+        The how-manieth start of this process on its store: no slope crosses a restart.
+    """
+
+    def __init__(self, subject: SoakSubject, lane: Lane, start: int) -> None:
         self._subject = subject
+        self._start = start
         self._process = psutil.Process()
         self._latencies: dict[str, list[float]] = {}
         self._writes = 0
@@ -73,7 +80,7 @@ class Sampler:
         }
         self._latencies.clear()
         return {
-            "process": os.getpid(),
+            "process": self._start,
             "resources": {
                 **{
                     name: float(sizes[name])

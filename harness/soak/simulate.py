@@ -21,7 +21,7 @@ from typing import Any
 from harness.soak.decide import STALL_S_MAX
 from harness.soak.driver import SEGMENT_S, worker_environment
 from harness.soak.evidence import Observation, SegmentWriter
-from harness.soak.facts import Facts
+from harness.soak.facts import Facts, facts_digest
 from harness.soak.lane import STEP_S
 from harness.soak.layout import KILLED_LANE, RESIDENT_LANE, Lane, Tail
 from harness.soak.mix import RATES
@@ -69,7 +69,8 @@ class _Lane:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env=worker_environment(),
+                # the order of sets decides on the number of calls before a kill
+                env={**worker_environment(), "PYTHONHASHSEED": str(facts.seed % 2**32)},
                 start_new_session=True,
             )
         assert self.process.stdin is not None
@@ -130,6 +131,8 @@ def simulate(
     try:
         step = 0
         while True:
+            # before the reading: what a lane wrote last is then read, a wrong answer among it
+            was_over = all(lane.process.poll() is not None for lane in lanes)
             for lane in lanes:
                 lane.read()
             ends = [lane.newest for lane in lanes]
@@ -139,10 +142,9 @@ def simulate(
             if state.mismatches or any(_is_wrong(lane) for lane in lanes):
                 writer.add_rest(step, lanes)
                 break
-            if all(lane.has_ended() for lane in lanes):
-                if min(lane.newest for lane in lanes) < step:
-                    break
-                continue
+            have_ended = [lane.has_ended() for lane in lanes]
+            if was_over and all(have_ended):
+                break
             late = [lane for lane in lanes if time.monotonic() - lane.moved_s > stall_s]
             if [lane for lane in late if lane.process.poll() is None]:
                 writer.stall(step)
@@ -165,6 +167,7 @@ class _Writer:
         self, folder: Path, facts: Facts, state: SoakState, progress: SoakProgress
     ) -> None:
         self._folder = folder / "segments"
+        self._facts_digest = facts_digest(folder)
         self._facts = facts
         self._state = state
         self._progress = progress
@@ -184,6 +187,7 @@ class _Writer:
                 tier="simulated",
                 content_digest=self._facts.content_digest,
                 machine=self._facts.machine,
+                facts=self._facts_digest,
             )
             self._first_s = one.time_s
         self._segment.append(one)

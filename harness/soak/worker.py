@@ -24,7 +24,7 @@ from harness.soak import faults
 from harness.soak.checks import Checks, SoakSubject
 from harness.soak.configurations import is_exact
 from harness.soak.layout import COUNTED, Lane, append_line
-from harness.soak.ledger import Count, Header, Ledger
+from harness.soak.ledger import Count, Header, Ledger, Phase
 from harness.soak.life import Life
 from harness.soak.mix import KILLS_EVERY_S
 from harness.soak.sampling import Sampler
@@ -40,6 +40,10 @@ _DOCUMENT_SHARE = 0.1  # of a reader's operations: a whole document
 _KILL_ALL_SHARE = 0.05
 _VICTIMS = {"writer": 0.5, "reader-1": 0.15, "reader-2": 0.15, "searcher": 0.2}
 _KILL_PAUSE_S_MIN = 3.0
+_KILL_IN_CALL_SHARE = 0.75  # of the writer's kills: while it is in a call
+_CALL_WAIT_S_MAX = 20.0
+_LOOK_S = 0.0003
+_CALL_S_MAX = 1.0
 
 
 class Pace:
@@ -70,8 +74,10 @@ class _Worker:
         self.space = Space(**job["space"])
         self.ledger = Ledger(self.lane.expected, keys=len(self.space), seed=job["seed"])
         self.row = self.ledger.roles[COUNTED.index(job["role"])]
-        self.row[Count.PID] = os.getpid()
+        # after a reboot numbers of processes come again: what an older one had is not this one's
+        self.row[Count.READY] = self.row[Count.KILLED] = 0
         self.row[Count.STARTS] += np.uint64(1)
+        self.row[Count.PID] = os.getpid()
         self.rng = np.random.default_rng(
             [job["seed"], COUNTED.index(job["role"]), int(self.row[Count.STARTS])]
         )
@@ -120,7 +126,9 @@ def _write(job: Mapping[str, Any]) -> None:
     life.begin()
     worker.count(life.checks, 0)
     worker.is_ready()
-    sampler = Sampler(subject, worker.lane) if job["role"] == "resident" else None
+    sampler = None
+    if job["role"] == "resident":
+        sampler = Sampler(subject, worker.lane, int(worker.row[Count.STARTS]))
     leak = faults.Leak() if job.get("inject") == "leak" else None
     begin = due = time.monotonic()
     while worker.pace.wait():
@@ -187,8 +195,32 @@ def _kill(job: Mapping[str, Any]) -> None:
         names = list(_VICTIMS)
         if worker.rng.random() >= _KILL_ALL_SHARE:
             names = [str(worker.rng.choice(names, p=list(_VICTIMS.values())))]
+        if "writer" in names and worker.rng.random() < _KILL_IN_CALL_SHARE:
+            _wait_for_a_call(worker)
         for name in names:
             _kill_one(worker, name, job["parent"])
+
+
+def _wait_for_a_call(worker: _Worker) -> None:
+    """Until the writer is somewhere inside a call of the store, or some seconds have gone by.
+
+    It is at rest for 99 % of its time: kills by the clock alone would hardly ever leave anything
+    to recover. How long a call takes here is seen of the one before.
+    """
+    deadline = time.monotonic() + _CALL_WAIT_S_MAX
+    _watch_until(worker, deadline, is_calling=True)
+    begin = time.monotonic()
+    _watch_until(worker, deadline, is_calling=False)
+    taken = time.monotonic() - begin
+    _watch_until(worker, deadline, is_calling=True)
+    time.sleep(worker.rng.uniform(0, min(taken, _CALL_S_MAX)))
+
+
+def _watch_until(worker: _Worker, deadline: float, *, is_calling: bool) -> None:
+    while (worker.ledger.phase is Phase.CALLING) is not is_calling:
+        if time.monotonic() >= deadline or worker.ledger.word(Header.STOP):
+            return
+        time.sleep(_LOOK_S)
 
 
 def _kill_one(worker: _Worker, name: str, parent: int) -> None:

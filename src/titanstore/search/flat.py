@@ -222,7 +222,8 @@ class FlatScan:
         """
         askers: dict[Address, list[int]] = {}
         for place, addresses in enumerate(wanted):
-            for at in addresses:
+            # once each: after a kill a table may propose what the codes lead to as well, or twice
+            for at in set(addresses):
                 if at not in near[place]:
                     askers.setdefault(at, []).append(place)
         waiting = sorted(askers)

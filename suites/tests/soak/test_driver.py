@@ -62,6 +62,8 @@ def test_a_killed_driver_leaves_nobody_behind_and_the_soak_goes_on(tmp_path: Pat
     assert judged.mismatches == 0, judged.wrong
     assert operations(folder) > before
     assert judged.hours > 0
+    starts = [one.process for _, one in soak.timeline() if one.resources]
+    assert starts[-1] == 2  # counted by the ledger: a slope never crosses it
     facts = json.loads((folder / "soak.json").read_text())
     assert facts["tier"] == "real-time"
 

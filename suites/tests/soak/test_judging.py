@@ -14,14 +14,16 @@ from harness.compare.decide import Verdict as Decided
 from harness.environment import Code
 from harness.gates import Setting, Verdict, judge_gate
 from harness.measurement import read_measurement, write_measurement
-from harness.soak.collect import collect_soak, verify_collected
+from harness.soak.collect import collect_soak, copied_segments, verify_collected
 from harness.soak.configurations import CHOICES, FIXED, draw_configuration
 from harness.soak.decide import Judgement, as_measurement, judge_soak, stalled_s
 from harness.soak.evidence import Header, Observation, SegmentWriter, Soak, read_soak
-from harness.soak.facts import read_facts
+from harness.soak.facts import facts_digest, read_facts
 from harness.soak.latency import DISK, PROCESSOR, drift_of
+from harness.soak.layout import KILLED_LANE, RESIDENT_LANE, Lane
+from harness.soak.ledger import Ledger
 from harness.targets import load_targets
-from suites.tests.soak.small_soak import begin
+from suites.tests.soak.small_soak import SMALL, begin
 from titanstore import StoreConfig
 
 CHAIN = {"content_digest": "d" * 32, "machine": "f" * 8}
@@ -211,7 +213,13 @@ def test_a_run_takes_the_soak_of_its_own_code_and_keeps_its_segments(tmp_path: P
     folder = reports / "soaks" / "one"
     begin(folder, tier="real-time")
     facts = read_facts(folder)
-    chain = {"content_digest": facts.content_digest, "machine": facts.machine}
+    chain = {
+        "content_digest": facts.content_digest,
+        "machine": facts.machine,
+        "facts": facts_digest(folder),
+    }
+    for lane in (KILLED_LANE, RESIDENT_LANE):
+        Ledger(Lane(folder, lane).expected, keys=len(SMALL), seed=facts.seed).close()
     with SegmentWriter(folder / "segments", tier="real-time", **chain) as segment:
         segment.append(Observation(time_s=0.0, operations=1))
         segment.append(Observation(time_s=9.0, operations=1))
@@ -229,12 +237,17 @@ def test_a_run_takes_the_soak_of_its_own_code_and_keeps_its_segments(tmp_path: P
     path = write_measurement(run, found_one)
     assert read_measurement(path).unfinished == found_one.unfinished
     copied = run / "soak" / "segment-0000.jsonl"
-    sealed = {"soak/segment-0000.jsonl": hashlib.sha256(copied.read_bytes()).hexdigest()}
+    assert copied_segments(run) == ["soak/segment-0000.jsonl", "soak/soak.json"]
+    sealed = {
+        name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in copied_segments(run)
+    }
     assert verify_collected(run, {"sealed": sealed}) == []
     copied.write_bytes(copied.read_bytes().replace(b'"time_s": 9.0', b'"time_s": 9.9'))
     faults = verify_collected(run, {"sealed": sealed})
     assert any("was changed after the run" in fault for fault in faults)
     assert any("does not follow" in fault for fault in faults)
+    (run / "soak" / "soak.json").unlink()
+    assert any("soak.json is missing" in fault for fault in verify_collected(run, {}))
 
 
 def test_every_setting_of_the_store_is_drawn_or_fixed() -> None:

@@ -16,6 +16,7 @@ from harness.memory.findings import (
     growth_findings,
     line_finding,
     overall,
+    worst_growth,
 )
 
 TYPES = ("anonymous", "shared memory", "swapped", "dirty file pages", "clean file pages")
@@ -67,6 +68,18 @@ def test_too_few_samples_say_nothing() -> None:
     assert found.verdict is Verdict.NOT_RUN
     assert found.estimate is None
     assert "40 samples" in found.reason
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_process_that_leaks_is_found_among_those_that_do_not(place: int) -> None:
+    timelines = [timeline(0), timeline(0), timeline(0, count=300)]
+    assert worst_growth("s", timelines)[0].verdict is Verdict.PASS
+    timelines[place] = timeline(60_000)
+    found = worst_growth("s", timelines)
+    assert (found[0].name, found[0].verdict) == ("s: growth of anonymous", Verdict.FAIL)
+    assert "of 3 processes the one that grew most" in found[0].reason
+    timelines[place] = timeline(0, count=40)  # one that was hardly seen is no pass either
+    assert worst_growth("s", timelines)[0].verdict is Verdict.NOT_RUN
 
 
 def test_a_line_is_found_with_its_bounds() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -151,6 +153,28 @@ def test_wrong_use_is_said_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "memory").write_text("in the way")
     with pytest.raises(UsageError, match="cannot be kept"):
         profile_memory(small(tmp_path), Progress())
+
+
+def test_a_profile_under_an_instrument_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONMALLOC", "debug")
+    with pytest.raises(UsageError, match="debug_malloc is on"):
+        profile_memory(small(tmp_path), Progress())
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_of_other_recordings_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = dataclasses.replace(small(tmp_path), recorded=tmp_path)
+    monkeypatch.setattr(profile_module._Maker, "plan", lambda _: [])
+    names = set()
+    for digest in "ab":
+        recorded = SimpleNamespace(name="v2_scaled_bf16", digest=digest)
+        monkeypatch.setattr("harness.memory.profile.load_recorded", lambda _, one=recorded: [one])
+        names.add(profile_memory(options, Progress()).folder.name)
+    assert len(names) == 2
 
 
 def test_damaged_recordings_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,6 +179,40 @@ def test_resources_that_nobody_looked_at_are_missing(tmp_path: Path) -> None:
     growth = judge_growth(soak)
     assert growth["anonymous"].verdict is Verdict.INVALID
     assert growth["threads"].verdict is Verdict.NOT_RUN
+
+
+def test_many_samples_at_first_do_not_make_up_for_none_later(tmp_path: Path) -> None:
+    """A soak in real time looks each minute; 288 looks are due in a day, and not in 5 hours."""
+    with SegmentWriter(tmp_path, tier="real-time", **CHAIN) as segment:
+        for time_s in range(0, 86_401, 10):
+            is_seen = time_s % 60 == 0 and time_s < 18_000
+            sizes = {"anonymous": 5e7} if is_seen else {}
+            segment.append(Observation(time_s=float(time_s), operations=1, resources=sizes))
+    soak = read_soak(tmp_path)
+    assert missing_samples(soak, "anonymous") == "60 samples of anonymous, 288 expected"
+    assert judge_growth(soak)["anonymous"].verdict is Verdict.INVALID
+
+
+def test_a_kill_before_the_header_leaves_a_soak_that_goes_on(tmp_path: Path) -> None:
+    write(tmp_path, 100)
+    pid = os.fork()
+    if not pid:
+        os.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        SegmentWriter(tmp_path, tier="real-time", **CHAIN)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert read_soak(tmp_path).faults == ()
+    write(tmp_path, 100)
+    soak = read_soak(tmp_path)
+    assert (soak.faults, len(soak.segments)) == ((), 2)
+
+
+def test_segments_of_two_soaks_never_add_up(tmp_path: Path) -> None:
+    for facts in ("a" * 64, "b" * 64):
+        SegmentWriter(tmp_path, tier="real-time", facts=facts, **CHAIN).close()
+    assert read_soak(tmp_path).faults == (
+        "segment-0001.jsonl: another facts than the first segment",
+    )
 
 
 def test_a_segment_is_never_written_again(tmp_path: Path) -> None:
