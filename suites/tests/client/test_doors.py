@@ -22,7 +22,7 @@ from langchain_tests.unit_tests import EmbeddingsUnitTests
 
 from fixtures.titan.responder import TitanResponder
 from suites.tests.client.conftest import V1, V2, ask
-from titanstore import EmbeddingStore, ErrorKind, NotFoundError
+from titanstore import ClosedError, EmbeddingStore, ErrorKind, NotFoundError
 from titanstore.clients.bedrock import wrap
 from titanstore.clients.lancedb import TitanFunction, use
 from titanstore.clients.langchain import TitanEmbeddings
@@ -215,6 +215,28 @@ def test_awaited_errors_are_the_same(client: Any) -> None:
 
     with pytest.raises(client.exceptions.ValidationException):
         asyncio.run(wrong())
+
+
+def test_a_closed_client_says_so_however_late(client: Any) -> None:
+    """Closed by another thread between two steps of a call: no RuntimeError of the threads'."""
+    embed = client.titan.embedder(V1)
+    client.titan.embedder(V1).embed("x")
+
+    async def until_closed() -> int:
+        answered = 0
+        closing = None
+        while True:
+            try:
+                await asyncio.gather(*(client.titan.aio.embed(embed, "x") for _ in range(20)))
+            except ClosedError:
+                assert closing is not None
+                await closing
+                return answered
+            answered += 20
+            if closing is None:
+                closing = asyncio.create_task(asyncio.to_thread(client.titan.aio.close))
+
+    assert asyncio.run(until_closed()) >= 20
 
 
 def test_a_cancelled_call_is_kept(client: Any, titan: TitanResponder) -> None:

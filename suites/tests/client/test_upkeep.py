@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fixtures.titan.answers import Answers, EmulatedTitan
@@ -103,6 +104,28 @@ def test_vectors_of_documents_and_of_others_stay(timed: Any, store: EmbeddingSto
     assert kept(timed) == TEXTS[:2]
 
 
+def test_a_vector_that_a_document_gets_while_others_are_pruned_stays(
+    timed: Any, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put by another thread between the look at all documents and the removal."""
+    embed = timed.titan.embedder(V2)
+    rows = embed.embed_many(TEXTS)
+    look = store.documents
+
+    def look_and_put() -> list[str]:
+        found = look()
+        store.put_many([embed.key(text) for text in TEXTS[:2]], rows[:2], "notes.md")
+        return found
+
+    monkeypatch.setattr(store, "documents", look_and_put)
+    timed.titan.prune(model=V2)
+    keys = [embed.key(text) for text in TEXTS]
+    assert store.document_keys("notes.md") == keys[:2]
+    assert np.array_equal(store.get_many(keys[:2]), rows[:2])
+    assert not any(key in store for key in keys[2:])
+    assert store.check().is_clean
+
+
 @pytest.mark.parametrize("wrong", [{}, {"older_than_s": -1}, {"bytes_max": -1}])
 def test_prune_of_nothing_or_of_nonsense_is_refused(wrong: dict[str, Any], client: Any) -> None:
     ask(client)
@@ -190,9 +213,23 @@ def test_a_move_that_cannot_write_removes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(store, "put_many", full)
         done = timed.titan.move(TEXTS, old, new)
-    assert done.warmed.is_complete
-    assert done.removed == 0
+    assert done.warmed.failed == {"not_kept": 6}
+    assert (done.warmed.embedded, done.warmed.is_complete, done.removed) == (0, False, 0)
     assert kept(timed, V1) == TEXTS
+
+
+def test_a_move_goes_on_where_vectors_came_without_their_answers(
+    timed: Any, store: EmbeddingStore, titan: TitanResponder
+) -> None:
+    """Killed between the two writes of an answer, or moved here: it is asked for, once."""
+    old, new = timed.titan.embedder(V1), timed.titan.embedder(V2)
+    old.embed_many(TEXTS)
+    rows = np.random.default_rng(5).random((3, 1024), dtype=np.float32)
+    store.put_many([new.key(text) for text in TEXTS[:3]], rows)
+    done = timed.titan.move(TEXTS, old, new)
+    assert (done.warmed.present, done.warmed.embedded, done.removed) == (0, 6, 6)
+    assert titan.calls == 12
+    assert new.warm(TEXTS).present == 6
 
 
 def test_a_move_to_itself_is_refused(client: Any) -> None:

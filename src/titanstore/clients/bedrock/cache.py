@@ -137,11 +137,16 @@ class AnswerCache:
         return self._guarded(lambda: self.answers.get(key)) is not None
 
     def digits(self, key: str) -> Digits | None:
-        """How the kept answer prints its numbers; None where nobody knows, or it is verbatim."""
+        """How numbers of the kept answer are printed; WIDENED for a vector without an answer.
+
+        None where only the body tells: it is verbatim, or the answers cannot be read.
+        """
 
         def read() -> Digits | None:
             record = self.answers.get(key)
-            form = None if record is None else self.answers.style(record.style).form
+            if record is None:
+                return Digits.WIDENED
+            form = self.answers.style(record.style).form
             return None if form is None else form.digits
 
         return self._guarded(read)
@@ -207,7 +212,7 @@ class AnswerCache:
         )
 
     def forget(self, keys: list[str]) -> int:
-        """Remove answers and their vectors; returns how many answers there were.
+        """Remove answers, and their vectors where no document has them; how many answers it were.
 
         Raises
         ------
@@ -215,7 +220,8 @@ class AnswerCache:
             As `EmbeddingStore.delete`.
         """
         removed = self.answers.delete_many(keys)  # first: an answer needs its vector
-        self.store.delete(keys)
+        # looked at within the write: a document may have got one since the caller looked
+        self.store.delete(keys, in_documents=False)
         return removed
 
     def close(self) -> None:
