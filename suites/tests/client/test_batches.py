@@ -68,6 +68,14 @@ def test_a_batch_is_what_single_calls_give(
     assert titan.calls == 10
 
 
+def test_texts_that_can_be_gone_through_once_lose_none(client: Any, titan: TitanResponder) -> None:
+    embed = client.titan.embedder(V2, dimensions=256)
+    rows = embed.embed_many(iter(TEXTS[:3]))
+    assert rows.tolist() == embed.floats_many(iter(TEXTS[:3]))
+    assert rows.shape == (3, 256)
+    assert titan.calls == 3
+
+
 def test_no_texts_are_no_calls(client: Any, titan: TitanResponder) -> None:
     embed = client.titan.embedder(V2)
     assert embed.embed_many([]).shape == (0, 1024)

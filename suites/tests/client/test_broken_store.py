@@ -293,6 +293,17 @@ def test_answers_of_thousands_of_forms_end_as_verbatim(
     assert (client.titan.counters.kept, client.titan.counters.kept_verbatim) == (6, 3)
 
 
+def test_an_answer_whose_style_finds_no_number_is_not_kept_and_counted_so(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titanstore.clients.bedrock.answers._FORMS_MAX", 0)
+    monkeypatch.setattr("titanstore.clients.bedrock.answers._STYLES_MAX", 0)
+    assert [ask(client), ask(client)] == [ask(client)] * 2
+    counted = client.titan.counters
+    assert (counted.kept, counted.kept_verbatim, counted.not_kept) == (0, 0, 3)
+    assert not client.titan.embedder(V2).has("hello")
+
+
 def test_the_map_of_answers_grows(
     client: Any, plain: Any, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

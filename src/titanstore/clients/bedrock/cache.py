@@ -173,9 +173,8 @@ class AnswerCache:
         try:
             # vectors first: without a record, or with an old one, a vector is only asked for again
             self.store.put_many(list(batch), [one.embedded.vector for one in batch.values()])
-            self.answers.put_many(
-                {key: record for key, one in batch.items() if (record := self._record(one))}
-            )
+            records = {key: record for key, one in batch.items() if (record := self._record(one))}
+            self.answers.put_many(records)
         except InvalidInputError as error:
             if len(batch) > 1:  # of one of them, perhaps
                 for key, one in batch.items():
@@ -187,7 +186,8 @@ class AnswerCache:
             self._note(error)
             self._count("not_kept", batch)
         else:
-            self._count("kept", batch)
+            self._count("kept", records)
+            self._count("not_kept", batch.keys() - records.keys())  # no number is left for a style
 
     def _record(self, fresh: Fresh) -> AnswerRecord | None:
         form = learn_form(fresh.body, fresh.embedded)
@@ -197,10 +197,10 @@ class AnswerCache:
         verbatim = b""
         if number is None:
             number = self.answers.number_of(Style(fresh.envelope, None))
+            if number is None:
+                return None
             verbatim = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(fresh.body)
             self.tally.add("kept_verbatim")
-        if number is None:
-            return None
         return AnswerRecord(
             MODELS.index(fresh.request.model),
             number,

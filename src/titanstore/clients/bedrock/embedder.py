@@ -134,6 +134,7 @@ class Embedder:
             As `embed`. The first error ends it: calls under way are waited for, and what they
             brought is kept; nothing further is begun.
         """
+        texts = list(texts)  # gone through twice: an iterator would be used up
         found = self._each(texts, self._resident, 0, parallel, progress)
         rows = np.empty((len(texts), self.dimension), dtype=np.float32)
         for place, text in enumerate(texts):
@@ -144,6 +145,7 @@ class Embedder:
         self, texts: Sequence[str], *, parallel: int = 8, progress: Progress | None = None
     ) -> list[list[float]]:
         """`embed_many`, as the Python floats of Titan's bodies; each list is the caller's own."""
+        texts = list(texts)
         found = self._each(texts, self._resident_floats, 1, parallel, progress)
         seen: set[str] = set()
         lists = []

@@ -110,6 +110,7 @@ def move(
         raise InvalidInputError(
             "old and new are the same model with the same options", ErrorKind.BAD_SETTING
         )
+    texts = list(texts)
     done = new.warm(texts, parallel=parallel, progress=progress)
     # what could not be written, or was pruned meanwhile, is not there although it was answered
     is_whole = done.is_complete and all(map(new.has, texts))
