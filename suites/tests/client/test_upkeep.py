@@ -13,7 +13,7 @@ from fixtures.titan.answers import Answers, EmulatedTitan
 from fixtures.titan.responder import TitanResponder
 from suites.tests.client.conftest import V1, V2, ask
 from suites.tests.client.test_batches import Refusing
-from titanstore import EmbeddingStore, ErrorKind, InvalidInputError
+from titanstore import EmbeddingStore, ErrorKind, InvalidInputError, StorageError
 from titanstore.clients.bedrock import wrap
 
 DAY_S = 86_400.0
@@ -126,6 +126,27 @@ def test_a_vector_that_a_document_gets_while_others_are_pruned_stays(
     assert store.check().is_clean
 
 
+@pytest.mark.parametrize("step", ["vectors", "answers"])
+def test_a_prune_that_fails_half_way_is_ended_by_the_next(
+    step: str, timed: Any, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed.titan.embedder(V2).embed_many(TEXTS)
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("no space", ErrorKind.DISK_FULL)
+
+    with monkeypatch.context() as patch:
+        if step == "vectors":
+            patch.setattr(store, "delete", full)
+        else:
+            patch.setattr(timed.titan._cache.answers, "delete_many", full)
+        with pytest.raises(StorageError):
+            timed.titan.prune(model=V2)
+    done = timed.titan.prune(model=V2)
+    assert (done.removed, done.left) == (6, 0)
+    assert len(store) == 0
+
+
 @pytest.mark.parametrize("wrong", [{}, {"older_than_s": -1}, {"bytes_max": -1}])
 def test_prune_of_nothing_or_of_nonsense_is_refused(wrong: dict[str, Any], client: Any) -> None:
     ask(client)
@@ -206,8 +227,6 @@ def test_a_move_that_cannot_write_removes_nothing(
     old.embed_many(TEXTS)
 
     def full(*_: object, **__: object) -> None:
-        from titanstore import StorageError
-
         raise StorageError("no space", ErrorKind.DISK_FULL)
 
     with monkeypatch.context() as patch:

@@ -219,10 +219,11 @@ class AnswerCache:
         StoreError
             As `EmbeddingStore.delete`.
         """
-        removed = self.answers.delete_many(keys)  # first: an answer needs its vector
-        # looked at within the write: a document may have got one since the caller looked
-        self.store.delete(keys, in_documents=False)
-        return removed
+        with self._write_lock:  # no answer is kept between the two
+            # Vectors first: one that lost its answer would be found by nobody, and stay for ever.
+            # Looked at within the write: a document may have got one since the caller looked
+            self.store.delete(keys, in_documents=False)
+            return self.answers.delete_many(keys)
 
     def close(self) -> None:
         """Give the answers up; the store is its owner's."""
