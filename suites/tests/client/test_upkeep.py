@@ -15,6 +15,7 @@ from suites.tests.client.conftest import V1, V2, ask
 from suites.tests.client.test_batches import Refusing
 from titanstore import EmbeddingStore, ErrorKind, InvalidInputError, StorageError
 from titanstore.clients.bedrock import wrap
+from titanstore.clients.bedrock.records import AnswerRecord
 
 DAY_S = 86_400.0
 TEXTS = [f"text {place}" for place in range(6)]
@@ -124,6 +125,25 @@ def test_a_vector_that_a_document_gets_while_others_are_pruned_stays(
     assert np.array_equal(store.get_many(keys[:2]), rows[:2])
     assert not any(key in store for key in keys[2:])
     assert store.check().is_clean
+
+
+def test_a_damaged_answer_keeps_no_other_from_being_pruned(
+    timed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = timed.titan.embedder(V1)
+    embed.embed_many(TEXTS[:2])
+    timed.titan.embedder(V2).embed_many(TEXTS)
+    answers = timed.titan._cache.answers
+    record = answers.get(embed.key(TEXTS[0]))
+    to_bytes = AnswerRecord.to_bytes
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerRecord, "to_bytes", lambda one: to_bytes(one)[:-1] + b"?")
+        answers.put_many({embed.key(TEXTS[0]): record})
+    done = timed.titan.prune(model=V2)
+    assert (done.removed, done.left) == (7, 1)
+    assert kept(timed, V1) == TEXTS[1:2]
+    embed.warm(TEXTS[:1])
+    assert kept(timed, V1) == TEXTS[:2]
 
 
 @pytest.mark.parametrize("step", ["vectors", "answers"])

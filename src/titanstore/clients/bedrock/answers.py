@@ -18,6 +18,7 @@ from titanstore.catalog.environment import SharedEnvironment, acquire, release
 from titanstore.clients.bedrock.records import AnswerRecord, Style, damaged
 from titanstore.errors import (
     ClosedError,
+    CorruptionError,
     ErrorKind,
     ReadOnlyError,
     StorageError,
@@ -89,13 +90,16 @@ class Answers:
             found = self._styles[number] = Style.from_bytes(data)
         return found
 
-    def scan(self) -> Iterator[tuple[str, AnswerRecord]]:
-        """Every key and its record, in order of keys; what is written meanwhile may be missing."""
+    def scan(self) -> Iterator[tuple[str, AnswerRecord | None]]:
+        """Every key and its record, in order of keys; what is written meanwhile may be missing.
+
+        None for a record that is not what was written: it answers nobody.
+        """
         shared = self._opened(to_write=False)
         after = b""
         while shared is not None:
             block = self._read(shared, _block_reader(after))
-            yield from ((key.hex(), AnswerRecord.from_bytes(data)) for key, data in block)
+            yield from ((key.hex(), _whole(data)) for key, data in block)
             if len(block) < _SCANNED:
                 return
             after = block[-1][0]
@@ -226,6 +230,13 @@ def _transacted(shared: SharedEnvironment, act: _Act[_Result], *, to_write: bool
                 shared.environment.set_mapsize(size)
     except lmdb.Error as error:
         raise _answers_error(error) from error
+
+
+def _whole(data: bytes) -> AnswerRecord | None:
+    try:
+        return AnswerRecord.from_bytes(data)
+    except CorruptionError:
+        return None
 
 
 def _place(number: int) -> bytes:
