@@ -59,7 +59,13 @@ class AsyncStore:
         self._is_closed = False
 
     async def _do(self, call: Callable[[], _Result]) -> _Result:
-        return await asyncio.wrap_future(self._begin(call))
+        try:
+            return await asyncio.wrap_future(self._begin(call))
+        except ReferenceError as error:
+            raise ClosedError(
+                "nobody keeps the store of this `aio`; keep it as long as you use it",
+                ErrorKind.CLOSED,
+            ) from error
 
     def _begin(self, call: Callable[[], _Result]) -> Future[_Result]:
         if self._pid != os.getpid():  # a fork leaves threads behind, and takes locks along

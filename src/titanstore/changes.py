@@ -80,10 +80,12 @@ class Changes:
         """Make `vectors` the whole content of a document; without any, the document goes."""
         return self._in_transaction(lambda view: self._put(view, vectors, document, replace=True))
 
-    def delete(self, keys: Iterable[StoredKey]) -> Outcome:
-        """Remove keys, from their documents too; absent ones are passed over."""
+    def delete(self, keys: Iterable[StoredKey], *, in_documents: bool = True) -> Outcome:
+        """Remove keys, from their documents too or only those in none; absent ones are passed."""
         wanted = list(dict.fromkeys(keys))
-        return self._in_transaction(lambda view: self._delete(view, wanted))
+        return self._in_transaction(
+            lambda view: self._delete(view, wanted, in_documents=in_documents)
+        )
 
     def _in_transaction(self, change: Callable[[CatalogWriter], Outcome]) -> Outcome:
         def begin_and_change(view: CatalogWriter) -> Outcome:
@@ -284,15 +286,20 @@ class Changes:
             stale.append(key.text)
         return stale
 
-    def _delete(self, view: CatalogWriter, keys: Sequence[StoredKey]) -> Outcome:
+    def _delete(
+        self, view: CatalogWriter, keys: Sequence[StoredKey], *, in_documents: bool
+    ) -> Outcome:
         gone: dict[int, set[StoredKey]] = {}
         found = []
         for key in keys:
             record, at = self._current(view, key)
             if record is None or at is None:
                 continue
+            owners = documents_of(view, key, record)
+            if owners and not in_documents:
+                continue
             found.append((key, record, at))
-            for owner in documents_of(view, key, record):
+            for owner in owners:
                 gone.setdefault(owner, set()).add(key)
         for number, removed in gone.items():
             document = view.document(number)

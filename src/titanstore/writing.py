@@ -106,12 +106,19 @@ class WritableStore(ABC):
         wanted = distinct(keys, vectors)
         self._write(lambda changes: changes.update_document(name, wanted), wanted, Operation.UPDATE)
 
-    def delete(self, keys: Iterable[str]) -> int:
-        """Remove keys, all or none, from their documents too; returns how many there were.
+    def delete(self, keys: Iterable[str], *, in_documents: bool = True) -> int:
+        """Remove keys, all or none, from their documents too; returns how many were removed.
 
         A key without a vector is passed over. Raises as `put_many`.
+
+        Parameters
+        ----------
+        in_documents
+            False: a key that is in a document is passed over as well.
         """
         if isinstance(keys, str):
             keys = [keys]
         wanted = [stored_key(key) for key in keys]
-        return self._write(lambda changes: changes.delete(wanted)).deleted
+        return self._write(
+            lambda changes: changes.delete(wanted, in_documents=in_documents)
+        ).deleted

@@ -79,6 +79,22 @@ class TitanFunction(TextEmbeddingFunction):  # type: ignore[misc]  # LanceDB is 
         rows = iter(self._made().embed_many(wanted, parallel=self.parallel))
         return [None if text is None else np.asarray(next(rows)) for text in listed]
 
+    # Once its retries are used up, and with 0 they are at once, LanceDB raises a bare Exception
+    def compute_source_embeddings_with_retry(self, *given: Any, **named: Any) -> Any:
+        """As LanceDB's; without retries, errors are the very ones: botocore's, or ours.
+
+        `Table.add` runs it within LanceDB's core, which tells them as a RuntimeError.
+        """
+        if self.max_retries:
+            return super().compute_source_embeddings_with_retry(*given, **named)
+        return self.compute_source_embeddings(*given, **named)
+
+    def compute_query_embeddings_with_retry(self, *given: Any, **named: Any) -> Any:
+        """As `compute_source_embeddings_with_retry`, of a query."""
+        if self.max_retries:
+            return super().compute_query_embeddings_with_retry(*given, **named)
+        return self.compute_query_embeddings(*given, **named)
+
     def _made(self) -> Embedder:
         if self._embedder is None:
             if self.client not in _clients:

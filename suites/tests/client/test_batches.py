@@ -16,6 +16,7 @@ from fixtures.titan.requests import TitanError
 from fixtures.titan.responder import TitanResponder
 from suites.tests.client.conftest import V1, V2, Scripted, ask
 from titanstore import EmbeddingStore, InvalidInputError
+from titanstore.clients.bedrock import wrap
 
 TEXTS = [f"text {place}" for place in range(10)]
 
@@ -65,6 +66,14 @@ def test_a_batch_is_what_single_calls_give(
             == list(map(repr, embed.floats(text)))
         )
     assert titan.calls == 10
+
+
+def test_texts_that_can_be_gone_through_once_lose_none(client: Any, titan: TitanResponder) -> None:
+    embed = client.titan.embedder(V2, dimensions=256)
+    rows = embed.embed_many(iter(TEXTS[:3]))
+    assert rows.tolist() == embed.floats_many(iter(TEXTS[:3]))
+    assert rows.shape == (3, 256)
+    assert titan.calls == 3
 
 
 def test_no_texts_are_no_calls(client: Any, titan: TitanResponder) -> None:
@@ -126,6 +135,28 @@ def test_warming_goes_on_after_errors_and_tells_them(
     refusing.denied.clear()
     again = embed.warm(TEXTS)
     assert (again.present, again.embedded, again.failed) == (8, 2, {})
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_a_text_that_is_none_is_an_error_and_no_end(
+    parallel: int, client: Any, titan: TitanResponder
+) -> None:
+    texts: list[Any] = [None, TEXTS[0], None, TEXTS[1], 5]
+    report = client.titan.embedder(V2, dimensions=256).warm(texts, parallel=parallel)
+    assert (report.embedded, report.failed) == (2, {"InvalidInputError": 3})
+    assert titan.calls == 2
+
+
+def test_warming_a_store_that_keeps_nothing_is_not_complete(
+    client: Any, plain: Any, store: EmbeddingStore
+) -> None:
+    client.titan.embedder(V1).embed(TEXTS[0])
+    with EmbeddingStore.open(store.path, read_only=True) as reader:
+        other = wrap(plain, reader)
+        report = other.titan.embedder(V1).warm(TEXTS[:3])
+        other.titan.close()
+    assert (report.present, report.embedded, report.failed) == (1, 0, {"not_kept": 2})
+    assert not report.is_complete
 
 
 def test_warming_reads_only_a_little_ahead(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,14 @@ import pytest
 from fixtures.titan.answers import Answers
 from fixtures.titan.responder import TitanResponder
 from suites.tests.client.conftest import V1, V2, Scripted, ask, body_of
-from titanstore import EmbeddingStore, ErrorKind, InvalidInputError, StorageError, StoreConfig
+from titanstore import (
+    AnswerError,
+    EmbeddingStore,
+    ErrorKind,
+    InvalidInputError,
+    StorageError,
+    StoreConfig,
+)
 from titanstore.clients.bedrock import wrap
 from titanstore.clients.bedrock.answers import Answers as KeptAnswers
 from titanstore.clients.bedrock.records import AnswerRecord
@@ -201,6 +211,75 @@ def test_garbage_in_place_of_the_answers_is_passed_over(
     assert "bad-answers" in logged(caplog)[0]
 
 
+SHORTEST = json.dumps({"embedding": [0.41210938, -0.0123456] * 512}).encode()
+
+
+@pytest.mark.parametrize("how", ["closed", "garbage", "damaged"])
+def test_floats_are_those_of_the_body_although_the_answers_cannot_be_read(
+    how: str,
+    client: Any,
+    plain: Any,
+    store: EmbeddingStore,
+    titan: TitanResponder,
+    answering: Callable[[Answers], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The vector is there, but how Titan printed it is not: its widened values are others."""
+    answering(Scripted(SHORTEST))
+    wanted = json.loads(SHORTEST)["embedding"]
+    embed = client.titan.embedder(V2)
+    assert embed.floats("hello") == embed.floats("hello") == wanted
+    assert titan.calls == 1
+    if how == "damaged":
+        to_bytes = AnswerRecord.to_bytes
+        answers = answers_of(client)
+        record = answers.get(embed.key("hello"))
+        assert record is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(AnswerRecord, "to_bytes", lambda one: to_bytes(one)[:-1] + b"?")
+            answers.put_many({embed.key("hello"): record})
+    else:
+        client.titan.close()
+    if how == "garbage":
+        (store.path / "answers" / "data.mdb").write_bytes(b"garbage" * 5_000)
+        embed = wrap(plain, store).titan.embedder(V2)
+    assert embed.floats("hello") == wanted
+    assert embed.floats_many(["hello"]) == [wanted]
+    assert np.array_equal(embed.embed("hello"), np.array(wanted, np.float32))
+
+
+def descriptors_of(file: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the listing's own
+            if entry.readlink() == file:
+                found.append(int(entry.name))
+    return found
+
+
+def test_answers_are_kept_again_after_a_write_that_lmdb_does_not_forgive(
+    client: Any, store: EmbeddingStore, titan: TitanResponder
+) -> None:
+    """Its meta page could not be written: until it is opened anew, LMDB refuses everything."""
+    wanted = ask(client, "before")
+    file = (store.path / "answers" / "data.mdb").resolve()
+    synced = [
+        number for number in descriptors_of(file) if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_DSYNC
+    ]
+    assert synced  # LMDB writes its meta pages there
+    read_only = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    for number in synced:
+        os.dup2(read_only, number, inheritable=False)
+    os.close(read_only)
+    assert ask(client, "lost")
+    assert client.titan.counters.not_kept == 1
+    before = titan.calls
+    assert ask(client, "before") == wanted
+    assert ask(client, "after") == ask(client, "after")
+    assert titan.calls == before + 1
+    assert (client.titan.counters.kept, client.titan.counters.not_kept) == (2, 1)
+
+
 def test_answers_of_thousands_of_forms_end_as_verbatim(
     client: Any, answering: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +291,17 @@ def test_answers_of_thousands_of_forms_end_as_verbatim(
         assert ask(client, f"text {place}") == body
     assert [ask(client, f"text {place}") for place in range(6)] == bodies
     assert (client.titan.counters.kept, client.titan.counters.kept_verbatim) == (6, 3)
+
+
+def test_an_answer_whose_style_finds_no_number_is_not_kept_and_counted_so(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titanstore.clients.bedrock.answers._FORMS_MAX", 0)
+    monkeypatch.setattr("titanstore.clients.bedrock.answers._STYLES_MAX", 0)
+    assert [ask(client), ask(client)] == [ask(client)] * 2
+    counted = client.titan.counters
+    assert (counted.kept, counted.kept_verbatim, counted.not_kept) == (0, 0, 3)
+    assert not client.titan.embedder(V2).has("hello")
 
 
 def test_the_map_of_answers_grows(
@@ -256,6 +346,9 @@ def test_no_text_and_no_credential_reaches_logs_errors_or_counters(
         told.append(repr(refused.value))
     store.close()
     ask(client, SECRET)
+    with pytest.raises(AnswerError) as unanswered:
+        embed.embed(SECRET)
+    told.append(repr(unanswered.value))
     report = embed.warm([SECRET, ""])
     told += [repr(report), repr(client), repr(client.titan.counters), *logged(caplog)]
     assert report.failed == {"AnswerError": 1, "InvalidInputError": 1}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import io
+import itertools
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from fixtures.titan.answers import Answer, EmulatedTitan
@@ -21,7 +25,6 @@ from suites.tests.client.conftest import V1, V2, ask
 from titanstore import EmbeddingStore
 from titanstore.catalog import environment
 from titanstore.clients.bedrock import wrap
-from titanstore.clients.bedrock.flights import Flights
 
 THREADS = 8
 
@@ -92,11 +95,78 @@ def test_an_error_goes_to_all_who_wait_and_to_nobody_later(
             assert waiting(client, THREADS - 1)
             held.go.set()
             errors = [future.exception() for future in futures]
-        assert {type(error).__name__ for error in errors} == {"AccessDeniedException"}
+        assert {type(error) for error in errors} == {client.exceptions.AccessDeniedException}
+        assert len({str(error) for error in errors}) == 1
+        for error in errors:
+            assert isinstance(error, ClientError)
+            assert error.response["Error"]["Code"] == "AccessDeniedException"
+            assert error.operation_name == "InvokeModel"
+        # a traceback, and what is added to an error, is one thread's
+        assert len({id(error) for error in errors}) == THREADS
+        lengths = {len(traceback.extract_tb(error.__traceback__)) for error in errors if error}
+        assert len(lengths) <= 2  # of who called, and of who waited
         assert titan.calls == 1
         titan._answers = emulated
         assert ask(client, "same")
         assert titan.calls == 2
+
+
+MINE = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc"
+
+
+def test_names_of_one_model_do_not_share_an_error(
+    plain: Any, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not call a model by its ARN may call it by its id."""
+    invoke = plain.invoke_model
+    arrived, go = threading.Event(), threading.Event()
+
+    class DeniedError(Exception):
+        pass
+
+    def may_not(**arguments: Any) -> Any:
+        if arguments["modelId"] != MINE:
+            return invoke(**arguments)
+        arrived.set()
+        assert go.wait(30)
+        raise DeniedError
+
+    monkeypatch.setattr(plain, "invoke_model", may_not, raising=False)
+    client = wrap(plain, store, models={MINE: V1})
+    with ThreadPoolExecutor(2) as pool:
+        denied = pool.submit(ask, client, "same", MINE)
+        assert arrived.wait(30)
+        allowed = pool.submit(ask, client, "same", V1)
+        try:
+            assert allowed.result(30)
+        finally:
+            go.set()
+        assert isinstance(denied.exception(30), DeniedError)
+    client.titan.close()
+
+
+def test_a_response_of_a_shape_nobody_knows_is_no_ones_but_its_callers(
+    plain: Any, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream can be read once: whoever waited for it calls for one of his own."""
+    go = threading.Event()
+    made = itertools.count()
+
+    def strange(**_: Any) -> Any:
+        next(made)
+        assert go.wait(30)
+        return {"body": io.BytesIO(b"read once")}
+
+    monkeypatch.setattr(plain, "invoke_model", strange, raising=False)
+    client = wrap(plain, store)
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = [pool.submit(ask, client, "same") for _ in range(THREADS)]
+        assert waiting(client, THREADS - 1)
+        go.set()
+        assert [future.result(30) for future in futures] == [b"read once"] * THREADS
+    assert next(made) == THREADS
+    counted = client.titan.counters
+    assert (counted.calls, counted.refused, counted.shared) == (THREADS, THREADS, 0)
 
 
 def test_different_texts_do_not_wait(held_client: tuple[Any, TitanResponder], held: Held) -> None:
@@ -120,36 +190,6 @@ def test_many_threads_pay_for_each_text_once(client: Any, titan: TitanResponder)
     counted = client.titan.counters
     assert counted.hits + counted.shared + counted.calls == 200
     assert counted.calls == counted.kept == 20
-
-
-def test_an_interrupted_thread_leaves_the_call_to_another() -> None:
-    flights: Flights[str] = Flights()
-    begun, go = threading.Event(), threading.Event()
-
-    def interrupted() -> str:
-        begun.set()
-        assert go.wait(30)
-        raise KeyboardInterrupt
-
-    def lead() -> None:
-        with pytest.raises(KeyboardInterrupt):
-            flights.do("k", interrupted)
-
-    leader = threading.Thread(target=lead)
-    leader.start()
-    assert begun.wait(30)
-    with ThreadPoolExecutor(1) as pool:
-        follower = pool.submit(flights.do, "k", lambda: "answered")
-        while not flights._under_way["k"][0]._condition._waiters:  # type: ignore[attr-defined]
-            time.sleep(0.005)
-        go.set()
-        assert follower.result(30) == ("answered", True)
-    leader.join()
-
-
-def test_a_call_within_the_same_call_does_not_wait_for_itself() -> None:
-    flights: Flights[int] = Flights()
-    assert flights.do("k", lambda: flights.do("k", lambda: 5)[0] + 1) == (6, True)
 
 
 def in_child(child: Callable[[], None]) -> int:

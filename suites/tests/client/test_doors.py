@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from langchain_core.stores import InMemoryByteStore
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
+from fixtures.titan.answers import Answers, EmulatedTitan
 from fixtures.titan.responder import TitanResponder
 from suites.tests.client.conftest import V1, V2, ask
-from titanstore import EmbeddingStore, ErrorKind, NotFoundError
+from suites.tests.client.test_batches import Refusing
+from titanstore import ClosedError, EmbeddingStore, ErrorKind, NotFoundError
 from titanstore.clients.bedrock import wrap
 from titanstore.clients.lancedb import TitanFunction, use
 from titanstore.clients.langchain import TitanEmbeddings
@@ -168,6 +170,23 @@ def test_a_table_is_opened_again_by_its_metadata(
     assert titan.calls == 2
 
 
+def test_errors_come_through_lancedb_as_botocores_own(
+    used: Any, tmp_path: Path, emulated: EmulatedTitan, answering: Callable[[Answers], None]
+) -> None:
+    table = table_on_add(tmp_path / "lance", dimensions=256)
+    answering(Refusing(emulated, {"a cat"}))
+    with pytest.raises(used.exceptions.AccessDeniedException):
+        table.search("a cat").to_list()
+    function = TitanFunction.create(dimensions=256)
+    with pytest.raises(used.exceptions.AccessDeniedException):
+        function.compute_source_embeddings_with_retry(["a cat"])
+    # an add runs in LanceDB's core, which has but one error for all that Python raises
+    with pytest.raises(RuntimeError, match="AccessDeniedException"):
+        table.add([{"text": "a cat"}])
+    table.add([{"text": "a dog"}])
+    assert table.count_rows() == 1
+
+
 def test_texts_that_are_missing_have_no_vector(used: Any) -> None:
     function = TitanFunction.create(dimensions=256)
     found = function.compute_source_embeddings(["a cat", None, ""])
@@ -215,6 +234,28 @@ def test_awaited_errors_are_the_same(client: Any) -> None:
 
     with pytest.raises(client.exceptions.ValidationException):
         asyncio.run(wrong())
+
+
+def test_a_closed_client_says_so_however_late(client: Any) -> None:
+    """Closed by another thread between two steps of a call: no RuntimeError of the threads'."""
+    embed = client.titan.embedder(V1)
+    client.titan.embedder(V1).embed("x")
+
+    async def until_closed() -> int:
+        answered = 0
+        closing = None
+        while True:
+            try:
+                await asyncio.gather(*(client.titan.aio.embed(embed, "x") for _ in range(20)))
+            except ClosedError:
+                assert closing is not None
+                await closing
+                return answered
+            answered += 20
+            if closing is None:
+                closing = asyncio.create_task(asyncio.to_thread(client.titan.aio.close))
+
+    assert asyncio.run(until_closed()) >= 20
 
 
 def test_a_cancelled_call_is_kept(client: Any, titan: TitanResponder) -> None:

@@ -241,6 +241,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "another model": {"modelId": "cohere.embed-english-v3", "body": body_of()},
     "a chat model": {"modelId": "amazon.titan-text-express-v1", "body": body_of()},
     "an ARN of something else": {"modelId": "arn:aws:x/y/" + V2, "body": body_of()},
+    "an ARN of nothing": {"modelId": "my:foundation-model/" + V2, "body": body_of()},
     "trace": {"modelId": V2, "body": body_of(), "trace": "ENABLED"},
     "a guardrail": {
         "modelId": V2,

@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fixtures.titan.answers import Answers, EmulatedTitan
 from fixtures.titan.responder import TitanResponder
 from suites.tests.client.conftest import V1, V2, ask
 from suites.tests.client.test_batches import Refusing
-from titanstore import EmbeddingStore, ErrorKind, InvalidInputError
+from titanstore import EmbeddingStore, ErrorKind, InvalidInputError, StorageError
 from titanstore.clients.bedrock import wrap
+from titanstore.clients.bedrock.records import AnswerRecord
 
 DAY_S = 86_400.0
 TEXTS = [f"text {place}" for place in range(6)]
@@ -103,6 +105,68 @@ def test_vectors_of_documents_and_of_others_stay(timed: Any, store: EmbeddingSto
     assert kept(timed) == TEXTS[:2]
 
 
+def test_a_vector_that_a_document_gets_while_others_are_pruned_stays(
+    timed: Any, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put by another thread between the look at all documents and the removal."""
+    embed = timed.titan.embedder(V2)
+    rows = embed.embed_many(TEXTS)
+    look = store.documents
+
+    def look_and_put() -> list[str]:
+        found = look()
+        store.put_many([embed.key(text) for text in TEXTS[:2]], rows[:2], "notes.md")
+        return found
+
+    monkeypatch.setattr(store, "documents", look_and_put)
+    timed.titan.prune(model=V2)
+    keys = [embed.key(text) for text in TEXTS]
+    assert store.document_keys("notes.md") == keys[:2]
+    assert np.array_equal(store.get_many(keys[:2]), rows[:2])
+    assert not any(key in store for key in keys[2:])
+    assert store.check().is_clean
+
+
+def test_a_damaged_answer_keeps_no_other_from_being_pruned(
+    timed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = timed.titan.embedder(V1)
+    embed.embed_many(TEXTS[:2])
+    timed.titan.embedder(V2).embed_many(TEXTS)
+    answers = timed.titan._cache.answers
+    record = answers.get(embed.key(TEXTS[0]))
+    to_bytes = AnswerRecord.to_bytes
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerRecord, "to_bytes", lambda one: to_bytes(one)[:-1] + b"?")
+        answers.put_many({embed.key(TEXTS[0]): record})
+    done = timed.titan.prune(model=V2)
+    assert (done.removed, done.left) == (7, 1)
+    assert kept(timed, V1) == TEXTS[1:2]
+    embed.warm(TEXTS[:1])
+    assert kept(timed, V1) == TEXTS[:2]
+
+
+@pytest.mark.parametrize("step", ["vectors", "answers"])
+def test_a_prune_that_fails_half_way_is_ended_by_the_next(
+    step: str, timed: Any, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed.titan.embedder(V2).embed_many(TEXTS)
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("no space", ErrorKind.DISK_FULL)
+
+    with monkeypatch.context() as patch:
+        if step == "vectors":
+            patch.setattr(store, "delete", full)
+        else:
+            patch.setattr(timed.titan._cache.answers, "delete_many", full)
+        with pytest.raises(StorageError):
+            timed.titan.prune(model=V2)
+    done = timed.titan.prune(model=V2)
+    assert (done.removed, done.left) == (6, 0)
+    assert len(store) == 0
+
+
 @pytest.mark.parametrize("wrong", [{}, {"older_than_s": -1}, {"bytes_max": -1}])
 def test_prune_of_nothing_or_of_nonsense_is_refused(wrong: dict[str, Any], client: Any) -> None:
     ask(client)
@@ -183,16 +247,28 @@ def test_a_move_that_cannot_write_removes_nothing(
     old.embed_many(TEXTS)
 
     def full(*_: object, **__: object) -> None:
-        from titanstore import StorageError
-
         raise StorageError("no space", ErrorKind.DISK_FULL)
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "put_many", full)
         done = timed.titan.move(TEXTS, old, new)
-    assert done.warmed.is_complete
-    assert done.removed == 0
+    assert done.warmed.failed == {"not_kept": 6}
+    assert (done.warmed.embedded, done.warmed.is_complete, done.removed) == (0, False, 0)
     assert kept(timed, V1) == TEXTS
+
+
+def test_a_move_goes_on_where_vectors_came_without_their_answers(
+    timed: Any, store: EmbeddingStore, titan: TitanResponder
+) -> None:
+    """Killed between the two writes of an answer, or moved here: it is asked for, once."""
+    old, new = timed.titan.embedder(V1), timed.titan.embedder(V2)
+    old.embed_many(TEXTS)
+    rows = np.random.default_rng(5).random((3, 1024), dtype=np.float32)
+    store.put_many([new.key(text) for text in TEXTS[:3]], rows)
+    done = timed.titan.move(TEXTS, old, new)
+    assert (done.warmed.present, done.warmed.embedded, done.removed) == (0, 6, 6)
+    assert titan.calls == 12
+    assert new.warm(TEXTS).present == 6
 
 
 def test_a_move_to_itself_is_refused(client: Any) -> None:

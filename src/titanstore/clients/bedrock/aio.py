@@ -10,7 +10,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -68,9 +68,9 @@ class AsyncTitan:
 
     async def _do(self, call: Callable[[], _Result]) -> _Result:
         context = contextvars.copy_context()  # `past_cache` holds in the thread too
-        return await asyncio.wrap_future(self._running().submit(context.run, call))
+        return await asyncio.wrap_future(self._begun(lambda: context.run(call)))
 
-    def _running(self) -> ThreadPoolExecutor:
+    def _begun(self, call: Callable[[], _Result]) -> Future[_Result]:
         if self._pid != os.getpid():  # a fork leaves threads behind, and takes locks along
             self._lock, self._pool, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
@@ -78,7 +78,7 @@ class AsyncTitan:
                 raise ClosedError("this client was closed", ErrorKind.CLOSED)
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._titan.connections, "titanstore-bedrock")
-            return self._pool
+            return self._pool.submit(call)  # under the lock: `close` ends the threads
 
     def close(self) -> None:
         """Wait for calls under way and end the threads; idempotent."""

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
 
@@ -18,6 +18,7 @@ from titanstore.catalog.environment import SharedEnvironment, acquire, release
 from titanstore.clients.bedrock.records import AnswerRecord, Style, damaged
 from titanstore.errors import (
     ClosedError,
+    CorruptionError,
     ErrorKind,
     ReadOnlyError,
     StorageError,
@@ -31,6 +32,10 @@ _FORMS_MAX = 900  # of them; where each body has a form of its own, the rest is 
 _NUMBER_BYTES = 2
 _SCANNED = 10_000  # entries in one read transaction of `scan`
 _Result = TypeVar("_Result")
+
+if TYPE_CHECKING:
+    _Databases = dict[str, lmdb._Database]  # noqa: SLF001  # has no other name
+    _Act = Callable[[lmdb.Transaction[bytes], _Databases], _Result]
 
 
 class Answers:
@@ -68,8 +73,7 @@ class Answers:
         if shared is None:
             return None
         digest = bytes.fromhex(key)
-        answers = shared.databases["answers"]
-        data = self._in_transaction(shared, lambda view: view.get(digest, db=answers))
+        data = self._read(shared, lambda view, names: view.get(digest, db=names["answers"]))
         return None if data is None else AnswerRecord.from_bytes(data)
 
     def style(self, number: int) -> Style:
@@ -79,20 +83,23 @@ class Answers:
             shared = self._opened(to_write=False)
             data = None
             if shared is not None:
-                styles, place = shared.databases["styles"], _place(number)
-                data = self._in_transaction(shared, lambda view: view.get(place, db=styles))
+                place = _place(number)
+                data = self._read(shared, lambda view, names: view.get(place, db=names["styles"]))
             if data is None:
                 raise damaged(f"style {number} is missing")
             found = self._styles[number] = Style.from_bytes(data)
         return found
 
-    def scan(self) -> Iterator[tuple[str, AnswerRecord]]:
-        """Every key and its record, in order of keys; what is written meanwhile may be missing."""
+    def scan(self) -> Iterator[tuple[str, AnswerRecord | None]]:
+        """Every key and its record, in order of keys; what is written meanwhile may be missing.
+
+        None for a record that is not what was written: it answers nobody.
+        """
         shared = self._opened(to_write=False)
         after = b""
         while shared is not None:
-            block = self._in_transaction(shared, _block_reader(shared, after))
-            yield from ((key.hex(), AnswerRecord.from_bytes(data)) for key, data in block)
+            block = self._read(shared, _block_reader(after))
+            yield from ((key.hex(), _whole(data)) for key, data in block)
             if len(block) < _SCANNED:
                 return
             after = block[-1][0]
@@ -119,7 +126,7 @@ class Answers:
         number = self._numbers.get(data)
         if number is None:
             most = _STYLES_MAX if style.form is None else _FORMS_MAX
-            number = self._written(lambda view, shared: _numbered(view, shared, data, most))
+            number = self._written(lambda view, names: _numbered(view, names, data, most))
             if number is not None:
                 self._numbers[data] = number
         return number
@@ -128,9 +135,9 @@ class Answers:
         """Keep records, all or none, durably where the store is."""
         items = [(bytes.fromhex(key), record.to_bytes()) for key, record in records.items()]
 
-        def put(view: lmdb.Transaction[bytes], shared: SharedEnvironment) -> None:
+        def put(view: lmdb.Transaction[bytes], names: _Databases) -> None:
             for key, data in items:
-                view.put(key, data, db=shared.databases["answers"])
+                view.put(key, data, db=names["answers"])
 
         self._written(put)
 
@@ -138,8 +145,8 @@ class Answers:
         """Remove records, all or none; returns how many there were."""
         digests = [bytes.fromhex(key) for key in keys]
 
-        def delete(view: lmdb.Transaction[bytes], shared: SharedEnvironment) -> int:
-            answers = shared.databases["answers"]
+        def delete(view: lmdb.Transaction[bytes], names: _Databases) -> int:
+            answers = names["answers"]
             return sum(view.delete(digest, db=answers) for digest in digests)
 
         return self._written(delete)
@@ -176,7 +183,7 @@ class Answers:
     def _acquire(self) -> SharedEnvironment:
         try:
             if not self._is_read_only and not self._folder.exists():
-                self._folder.mkdir()
+                self._folder.mkdir(exist_ok=True)  # another object's thread
                 sync_folder(self._folder.parent)
             return acquire(
                 self._folder,
@@ -189,44 +196,47 @@ class Answers:
         except lmdb.Error as error:
             raise _answers_error(error) from error
 
-    def _in_transaction(
-        self, shared: SharedEnvironment, read: Callable[[lmdb.Transaction[bytes]], _Result]
-    ) -> _Result:
-        try:
-            while True:
-                with shared.gate:
-                    try:
-                        with shared.environment.begin() as view:
-                            return read(view)
-                    except lmdb.MapResizedError:
-                        pass  # another process has grown the map
-                with shared.gate.shut():
-                    shared.environment.set_mapsize(0)
-        except lmdb.Error as error:
-            raise _answers_error(error) from error
+    def _read(self, shared: SharedEnvironment, read: _Act[_Result]) -> _Result:
+        return _transacted(shared, read, to_write=False)
 
-    def _written(
-        self, change: Callable[[lmdb.Transaction[bytes], SharedEnvironment], _Result]
-    ) -> _Result:
+    def _written(self, change: _Act[_Result]) -> _Result:
         if self._is_read_only:
             raise ReadOnlyError(
                 "the store of these answers is open for reading only", ErrorKind.OPENED_READ_ONLY
             )
         shared = self._opened(to_write=True)
         assert shared is not None
-        try:
-            while True:
-                try:
-                    with shared.gate, shared.environment.begin(write=True) as view:
-                        return change(view, shared)
-                except lmdb.MapFullError:
-                    size = 2 * shared.environment.info()["map_size"]
-                except lmdb.MapResizedError:
-                    size = 0
-                with shared.gate.shut():
-                    shared.environment.set_mapsize(size)
-        except lmdb.Error as error:
-            raise _answers_error(error) from error
+        return _transacted(shared, change, to_write=True)
+
+
+def _transacted(shared: SharedEnvironment, act: _Act[_Result], *, to_write: bool) -> _Result:
+    """Do `act` in one transaction; after what made LMDB give up, with the environment renewed."""
+    try:
+        while True:
+            size = 0
+            try:
+                with shared.gate:
+                    if not shared.is_broken and not (to_write and shared.stands_in):
+                        with shared.environment.begin(write=to_write) as view:
+                            return act(view, shared.databases)
+            except lmdb.MapFullError:
+                size = 2 * shared.environment.info()["map_size"]
+            except lmdb.MapResizedError:
+                pass  # another process has grown the map
+            except lmdb.PanicError:
+                shared.is_broken = True  # a write of a meta page failed, at any time before
+            with shared.gate.shut():
+                shared.renew(to_write=to_write)
+                shared.environment.set_mapsize(size)
+    except lmdb.Error as error:
+        raise _answers_error(error) from error
+
+
+def _whole(data: bytes) -> AnswerRecord | None:
+    try:
+        return AnswerRecord.from_bytes(data)
+    except CorruptionError:
+        return None
 
 
 def _place(number: int) -> bytes:
@@ -234,9 +244,9 @@ def _place(number: int) -> bytes:
 
 
 def _numbered(
-    view: lmdb.Transaction[bytes], shared: SharedEnvironment, data: bytes, most: int
+    view: lmdb.Transaction[bytes], names: _Databases, data: bytes, most: int
 ) -> int | None:
-    styles = shared.databases["styles"]
+    styles = names["styles"]
     last = -1
     for place, kept in view.cursor(db=styles):
         last = int.from_bytes(place, "big")
@@ -248,11 +258,9 @@ def _numbered(
     return last + 1
 
 
-def _block_reader(
-    shared: SharedEnvironment, after: bytes
-) -> Callable[[lmdb.Transaction[bytes]], list[tuple[bytes, bytes]]]:
-    def read(view: lmdb.Transaction[bytes]) -> list[tuple[bytes, bytes]]:
-        cursor = view.cursor(db=shared.databases["answers"])
+def _block_reader(after: bytes) -> _Act[list[tuple[bytes, bytes]]]:
+    def read(view: lmdb.Transaction[bytes], names: _Databases) -> list[tuple[bytes, bytes]]:
+        cursor = view.cursor(db=names["answers"])
         if not cursor.set_range(after + b"\0" if after else b"\0"):
             return []
         found = []

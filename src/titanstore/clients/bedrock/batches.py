@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from titanstore.errors import ErrorKind, InvalidInputError
 
 _Result = TypeVar("_Result")
+_END: Any = object()  # a text that is None is a mistake of the caller's, and no end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,8 @@ class Warmed:
     Attributes
     ----------
     failed
-        Count of each error's name: a code of Bedrock's (`ThrottlingException`) or a class.
+        Count of each error's name: a code of Bedrock's (`ThrottlingException`) or a class;
+        `not_kept` where Titan answered and the store did not take it.
     """
 
     present: int
@@ -72,11 +74,11 @@ def each_of(
 def warmed(
     texts: Iterable[str],
     is_kept: Callable[[str], bool],
-    call: Callable[[str], object],
+    call: Callable[[str], bool],
     parallel: int,
     progress: Callable[[int], None] | None,
 ) -> Warmed:
-    """As `Embedder.warm`. Raises InvalidInputError (BAD_SETTING) as `each_of`."""
+    """As `Embedder.warm`; `call` says whether the answer was kept. Raises as `each_of`."""
     _check(parallel)
     present = embedded = 0
     failed: Counter[str] = Counter()
@@ -97,10 +99,12 @@ def warmed(
     with closing(_called(absent(), call, parallel)) as ended:
         for _, future in ended:
             error = future.exception()
-            if error is None:
+            if error is not None:
+                failed[_name(error)] += 1
+            elif future.result():
                 embedded += 1
             else:
-                failed[_name(error)] += 1
+                failed["not_kept"] += 1
             tell()
     return Warmed(present=present, embedded=embedded, failed=dict(failed))
 
@@ -137,8 +141,8 @@ def _called(
     with ThreadPoolExecutor(parallel, "titanstore-batch") as pool:
         while True:
             while len(under_way) < parallel:
-                text = next(waiting, None)
-                if text is None:
+                text = next(waiting, _END)
+                if text is _END:
                     break
                 context = contextvars.copy_context()  # `past_cache` holds in the threads too
                 under_way[pool.submit(context.run, call, text)] = text

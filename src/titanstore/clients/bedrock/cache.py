@@ -137,11 +137,16 @@ class AnswerCache:
         return self._guarded(lambda: self.answers.get(key)) is not None
 
     def digits(self, key: str) -> Digits | None:
-        """How the kept answer prints its numbers; None where nobody knows, or it is verbatim."""
+        """How numbers of the kept answer are printed; WIDENED for a vector without an answer.
+
+        None where only the body tells: it is verbatim, or the answers cannot be read.
+        """
 
         def read() -> Digits | None:
             record = self.answers.get(key)
-            form = None if record is None else self.answers.style(record.style).form
+            if record is None:
+                return Digits.WIDENED
+            form = self.answers.style(record.style).form
             return None if form is None else form.digits
 
         return self._guarded(read)
@@ -168,9 +173,8 @@ class AnswerCache:
         try:
             # vectors first: without a record, or with an old one, a vector is only asked for again
             self.store.put_many(list(batch), [one.embedded.vector for one in batch.values()])
-            self.answers.put_many(
-                {key: record for key, one in batch.items() if (record := self._record(one))}
-            )
+            records = {key: record for key, one in batch.items() if (record := self._record(one))}
+            self.answers.put_many(records)
         except InvalidInputError as error:
             if len(batch) > 1:  # of one of them, perhaps
                 for key, one in batch.items():
@@ -182,7 +186,8 @@ class AnswerCache:
             self._note(error)
             self._count("not_kept", batch)
         else:
-            self._count("kept", batch)
+            self._count("kept", records)
+            self._count("not_kept", batch.keys() - records.keys())  # no number is left for a style
 
     def _record(self, fresh: Fresh) -> AnswerRecord | None:
         form = learn_form(fresh.body, fresh.embedded)
@@ -192,10 +197,10 @@ class AnswerCache:
         verbatim = b""
         if number is None:
             number = self.answers.number_of(Style(fresh.envelope, None))
+            if number is None:
+                return None
             verbatim = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(fresh.body)
             self.tally.add("kept_verbatim")
-        if number is None:
-            return None
         return AnswerRecord(
             MODELS.index(fresh.request.model),
             number,
@@ -207,16 +212,18 @@ class AnswerCache:
         )
 
     def forget(self, keys: list[str]) -> int:
-        """Remove answers and their vectors; returns how many answers there were.
+        """Remove answers, and their vectors where no document has them; how many answers it were.
 
         Raises
         ------
         StoreError
             As `EmbeddingStore.delete`.
         """
-        removed = self.answers.delete_many(keys)  # first: an answer needs its vector
-        self.store.delete(keys)
-        return removed
+        with self._write_lock:  # no answer is kept between the two
+            # Vectors first: one that lost its answer would be found by nobody, and stay for ever.
+            # Looked at within the write: a document may have got one since the caller looked
+            self.store.delete(keys, in_documents=False)
+            return self.answers.delete_many(keys)
 
     def close(self) -> None:
         """Give the answers up; the store is its owner's."""

@@ -106,11 +106,15 @@ class Calls:
             return Landed(None, self._make(request, arguments))
         found = self._cache.answer(request)
         if found is None:
-            landed, is_ours = self._flights.do(request.key, lambda: self._fly(request, arguments))
+            # by what the caller writes for the model too: he may call one and not the other
+            flight = (request.key, arguments.get("modelId"))
+            landed, is_ours = self._flights.do(flight, lambda: self._fly(request, arguments))
             if is_ours:
                 if landed.made is None:
                     self._tally.add("hits", landed.kept.token_count)
                 return landed
+            if landed.made is not None and landed.made.sent is None:
+                return Landed(None, self._make(request, arguments))  # it can be read but once
             tokens = self._tokens(landed)
             self._tally.add("shared", tokens)
             return landed

@@ -183,8 +183,8 @@ class Titan:
         -------
         Pruned
             A vector that is in a document is never removed, nor is one that was not kept by a
-            client. Cost: one pass over all answers and all keys of documents, about 100 bytes of
-            memory an answer.
+            client. Damaged answers always go. Cost: one pass over all answers and all keys of
+            documents, about 100 bytes of memory an answer.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from titanstore.clients.bedrock.batches import Warmed, each_of, warmed
 from titanstore.clients.bedrock.cache import AnswerCache
 from titanstore.clients.bedrock.calls import Calls
 from titanstore.clients.bedrock.counters import Tally
-from titanstore.clients.bedrock.digits import Digits, parsed_numbers
+from titanstore.clients.bedrock.digits import parsed_numbers
 from titanstore.clients.bedrock.requests import TitanRequest, checked_model, titan_request
 from titanstore.codec.base import Vector
 from titanstore.errors import ErrorKind, InvalidInputError
@@ -102,7 +102,10 @@ class Embedder:
         return self._called(request, text)[0] if found is None else found
 
     def floats(self, text: str) -> list[float]:
-        """The Python floats that parsing Titan's body gives, of one text. Raises as `embed`."""
+        """The Python floats that parsing Titan's body gives, of one text. Raises as `embed`.
+
+        Of a vector that the store has from elsewhere, without an answer: its float32 values.
+        """
         request = self.request(text)
         found = self._resident_floats(request)
         return self._called(request, text)[1]() if found is None else found
@@ -131,6 +134,7 @@ class Embedder:
             As `embed`. The first error ends it: calls under way are waited for, and what they
             brought is kept; nothing further is begun.
         """
+        texts = list(texts)  # gone through twice: an iterator would be used up
         found = self._each(texts, self._resident, 0, parallel, progress)
         rows = np.empty((len(texts), self.dimension), dtype=np.float32)
         for place, text in enumerate(texts):
@@ -141,6 +145,7 @@ class Embedder:
         self, texts: Sequence[str], *, parallel: int = 8, progress: Progress | None = None
     ) -> list[list[float]]:
         """`embed_many`, as the Python floats of Titan's bodies; each list is the caller's own."""
+        texts = list(texts)
         found = self._each(texts, self._resident_floats, 1, parallel, progress)
         seen: set[str] = set()
         lists = []
@@ -171,7 +176,7 @@ class Embedder:
             What was there, what was embedded, and errors by name: one text that fails, or one that
             Titan refuses, does not end the others.
         """
-        return warmed(texts, self.has, self.embed, parallel, progress)
+        return warmed(texts, self.has, self._kept, parallel, progress)
 
     def has(self, text: str) -> bool:
         """Does the store have the whole answer of a text? Calls nobody. Raises as `request`."""
@@ -179,6 +184,12 @@ class Embedder:
         return not self._calls.is_past and self._cache.answer(request) is not None
 
     # -- parts -----------------------------------------------------------------------------
+
+    def _kept(self, text: str) -> bool:
+        """Have a text answered; does the store have the answer now? Raises as `embed`."""
+        request = self.request(text)
+        self._called(request, text)
+        return self._cache.answer(request, is_second_look=True) is not None
 
     def _fields(self, text: str) -> dict[str, Any]:
         return {"inputText": text, **self._options}
@@ -195,10 +206,10 @@ class Embedder:
         if self._calls.is_past:
             return None
         digits = self._cache.digits(request.key)
-        if digits is None and self._cache.is_answered(request.key):
-            return None  # verbatim: the floats are in its body
+        if digits is None:
+            return None
         found = self._resident(request)
-        return None if found is None else parsed_numbers(found, digits or Digits.WIDENED)
+        return None if found is None else parsed_numbers(found, digits)
 
     def _called(self, request: TitanRequest, text: str) -> tuple[Vector, Callable[[], Any]]:
         arguments = {

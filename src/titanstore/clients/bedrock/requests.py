@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -19,6 +20,8 @@ _DIMENSIONS: Final = {
 MODELS: Final = tuple(_DIMENSIONS)
 """Model ids whose answers are kept; a model's place here is stored, so it never changes."""
 
+# Another ARN is refused by Bedrock, or means something else (the pattern of `modelId`, botocore)
+_ARN: Final = re.compile(r"arn:aws(?:-[^:]+)?:bedrock:[a-z0-9-]{1,20}::foundation-model/(.+)")
 _ARGUMENTS: Final = {"modelId", "body", "accept", "contentType"}
 _JSON: Final = "application/json"
 _ACCEPTED: Final = {"*/*", _JSON}
@@ -99,9 +102,9 @@ def known_model(model_id: object, models: Mapping[str, str] | None = None) -> st
         return None
     if models and model_id in models:
         return models[model_id]
-    last = model_id.rsplit("/", 1)[-1]
-    is_arn = ":foundation-model/" in model_id
-    return last if last in _DIMENSIONS and (is_arn or last == model_id) else None
+    arn = _ARN.fullmatch(model_id)
+    named = arn[1] if arn else model_id
+    return named if named in _DIMENSIONS else None
 
 
 def titan_request(

@@ -22,7 +22,7 @@ class Pruned:
     Attributes
     ----------
     removed
-        Answers that went, their vectors with them.
+        Answers that went, their vectors with them; damaged ones always go.
     in_documents
         Answers that would have gone, had no document of the store had their vectors.
     left
@@ -78,6 +78,9 @@ def prune(
     go: list[_Seen] = []
     stay: list[_Seen] = []
     for key, record in cache.answers.scan():
+        if record is None:  # damaged: it answers nobody, and must not keep the others
+            go.append(_Seen(0, key, each_bytes))
+            continue
         is_of_model = number is None or record.model == number
         is_old = older_than_s is None or now_s - record.created_s > older_than_s
         is_named = (number is not None or older_than_s is not None) and is_of_model and is_old
@@ -110,6 +113,7 @@ def move(
         raise InvalidInputError(
             "old and new are the same model with the same options", ErrorKind.BAD_SETTING
         )
+    texts = list(texts)
     done = new.warm(texts, parallel=parallel, progress=progress)
     # what could not be written, or was pruned meanwhile, is not there although it was answered
     is_whole = done.is_complete and all(map(new.has, texts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -275,3 +276,15 @@ def test_a_forked_child_has_threads_of_its_own(store: EmbeddingStore) -> None:
 def test_no_thread_before_the_first_call(tmp_path: Path) -> None:
     with EmbeddingStore.open(tmp_path, FAST):
         assert not threads()
+
+
+def test_a_store_that_nobody_keeps_is_closed(tmp_path: Path) -> None:
+    aio = EmbeddingStore.open(tmp_path, FAST).aio
+    gc.collect()
+
+    async def ask() -> None:
+        await aio.get("000")
+
+    with pytest.raises(ClosedError, match="keep it"):
+        asyncio.run(ask())
+    aio.close()

@@ -96,6 +96,21 @@ def test_deleted_keys_leave_every_document(store: EmbeddingStore) -> None:
     assert store.documents() == []
 
 
+def test_keys_of_documents_can_be_spared(store: EmbeddingStore) -> None:
+    store.update_document("a", [("x", row(1)), ("shared", row(2))])
+    store.update_document("b", [("shared", row(3))])
+    store.put_many(["alone", "joined"], np.stack([row(4), row(5)]))
+    store.put("joined", row(5), "b")
+    keys = ["x", "shared", "alone", "joined", "absent"]
+    assert store.delete(keys, in_documents=False) == 1
+    assert [key in store for key in keys] == [True, True, False, True, False]
+    assert store.document_keys("b") == ["shared", "joined"]
+    store.update_document("a", [("shared", row(3))])  # in b alone, then in none
+    store.update_document("a", [])
+    assert store.delete(["shared"], in_documents=False) == 0
+    assert store.check().is_clean
+
+
 def test_dead_bytes_are_those_of_what_left(store: EmbeddingStore) -> None:
     store.put_many(["a", "b"], [row(1), row(2)])
     assert store.stats().dead_bytes == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from numpy.typing import NDArray
 
@@ -346,7 +346,29 @@ class PoolMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
+class ApartMachine(PoolMachine):
+    """The same where /proc is closed and opened again: sides with a board each, and meetings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+
+    @rule(is_closed=st.booleans())
+    def close_proc(self, *, is_closed: bool) -> None:
+        self.patch.undo()
+        if is_closed:
+            for module in ("board", "slab"):
+                self.patch.setattr(f"titanstore.pool.{module}.attach_memory", lambda *_: None)
+            self.patch.setattr("titanstore.pool.shared.is_attachable", lambda *_: False)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+        super().teardown()
+
+
 TestPoolMachine = PoolMachine.TestCase
+TestApartMachine = ApartMachine.TestCase
+TestApartMachine.settings = settings(TestApartMachine.settings, max_examples=25)
 
 
 # -- sizes ----------------------------------------------------------------------------------
