@@ -194,7 +194,7 @@ def _parsed(name: str, content: bytes, found: dict[str, Mapping[str, Any]]) -> s
     """Put the content of a file into `found`, or say what is wrong with it."""
     try:
         parsed = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return str(error)
     if not isinstance(parsed, dict):
         return "want a JSON object"

@@ -79,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise EvidenceError(f"{path.name} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EvidenceError(f"{path.name}: {error}") from error
     if not isinstance(content, dict):
         raise EvidenceError(f"{path.name}: want a JSON object")

@@ -235,7 +235,10 @@ def read_report(run_dir: Path) -> Report:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path.name}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name}: want a JSON object, got {type(content).__name__}")
     legible: dict[str, Any] = _legible(content)

@@ -248,7 +248,7 @@ def _parsed_header(path: Path) -> tuple[int, bytes] | None:
     try:
         header = json.loads(content)
         version, store_id = int(header["format"]), bytes.fromhex(header["store_id"])
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise CorruptionError(
             f"{path / _HEADER} is damaged: {error!r}", ErrorKind.NOT_A_STORE
         ) from error

@@ -331,3 +331,24 @@ def test_a_bloom_filter_on_a_full_disk_is_an_error_and_no_signal(small_disk: Pat
     with EmbeddingStore.open(small_disk / "store", StoreConfig(bloom=True)) as store:
         assert store.get("before").tobytes() == VECTOR.tobytes()
         assert store.check().is_clean
+
+
+def test_a_catalog_that_cannot_be_looked_at_keeps_no_transaction(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write transaction left open would keep every writer of every process off, for good."""
+    look = os.stat
+
+    def refused(path: str, *rest: object, **others: object) -> os.stat_result:
+        if str(path).endswith("data.mdb"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return look(path, *rest, **others)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refused)
+        with pytest.raises(StorageError) as caught:  # kept, and with it its frames
+            store.put("new", VECTOR)
+    assert caught.value.kind.value == "io-failed"
+    assert_nothing_happened(store)
+    store.put("new", -VECTOR)
+    assert store.get("new").tobytes() == (-VECTOR).tobytes()
