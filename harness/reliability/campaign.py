@@ -16,6 +16,7 @@ from typing import Any
 
 from harness import environment
 from harness.errors import HarnessError
+from harness.reliability.counts import COUNTS_FILE, FORMAT
 from harness.reliability.inputs import INPUTS
 from harness.reliability.scenarios import SCENARIOS
 from harness.reliability.tracer import why_not
@@ -24,8 +25,6 @@ from harness.run import Progress
 
 __all__ = ["COUNTS_FILE", "Campaign", "Unit", "exit_code_of", "run_campaign", "units_of"]
 
-COUNTS_FILE = "reliability.json"
-FORMAT = 2  # 1: without units
 # Damage looks at files, not at what is done: one store of each make
 _APPLIED = {"damage": ("rollback", "raw", "bloom"), "input": tuple(INPUTS)}
 # Of each scenario: a smoke run shows that everything works, and draws other points each time

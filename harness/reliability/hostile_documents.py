@@ -169,7 +169,6 @@ def _prepare_trace(base: Path) -> None:
 
 
 def _prepare_samples(base: Path) -> None:
-    facts = {"commit": "c" * 40, "content_digest": "d" * 32, "config_digest": "e" * 16}
     write_measurement(
         base,
         Measurement(
@@ -177,7 +176,9 @@ def _prepare_samples(base: Path) -> None:
             unit="s",
             evidence="emulated",
             population={"vectors": 5},
-            **facts,
+            commit="c" * 40,
+            content_digest="d" * 32,
+            config_digest="e" * 16,
             machine="m",
             started=1.0,
             ended=2.0,
@@ -220,7 +221,11 @@ def _prepare_recorded(base: Path) -> None:
     (base / "bodies").mkdir()
     body = b'{"embedding": [0.5, 0.25], "inputTextTokenCount": 3}'
     (base / "bodies" / "one.json").write_bytes(body)
-    recorded = {"file": "one.json", "model": model, "request": {"inputText": "Hello"}}
+    recorded: dict[str, object] = {
+        "file": "one.json",
+        "model": model,
+        "request": {"inputText": "Hello"},
+    }
     recorded |= {"body_bytes_as_sent": True, "content_length": [str(len(body))], "source": "s"}
     (base / "bodies" / "index.json").write_text(json.dumps([recorded]))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lmdb
@@ -33,6 +33,7 @@ __all__ = [
 Prepare = Callable[[Path], None]
 Feed = Callable[[Path, Path, random.Random], str]
 SETTINGS: dict[str, object] = {"prefetch": False, "publish": False}
+_NO_SETTINGS: Mapping[str, object] = {}
 _ERRORS = ReferenceSubject.errors
 # Where the checksum of a header lies, by magic: with a right one the fields behind it are read
 _CHECKS = {b"TSEG": 28, b"TPLN": 32, b"TMRK": 40, b"TBLM": 48, b"TSDO": 40}
@@ -65,7 +66,13 @@ def prepare_store(base: Path, **settings: object) -> None:
     (base / "held.json").write_text(json.dumps(held))
 
 
-def _used(base: Path, store: Path, *, may_be_unknown: bool = False, **settings: object) -> str:
+def _used(
+    base: Path,
+    store: Path,
+    settings: Mapping[str, object] = _NO_SETTINGS,
+    *,
+    may_be_unknown: bool = False,
+) -> str:
     """Do all there is with a store; a call gives what was stored once, or an error of its tree.
 
     Only where the catalog is hostile may it be that a stored key is not known.
@@ -163,7 +170,7 @@ def _feed_files(*patterns: str, **settings: object) -> Feed:
         path = rng.choice(names)
         content = mutated_binary(path.read_bytes(), rng, [name.read_bytes() for name in names])
         path.write_bytes(resealed(content) if rng.random() < 0.5 else content)
-        return _used(base, store, **settings)
+        return _used(base, store, settings)
 
     return feed
 
@@ -177,7 +184,7 @@ def _feed_folder(base: Path, folder: Path, rng: random.Random) -> str:
         whole = path.read_bytes() if path.exists() else b"{}"
         deep = rng.choice((b"[" * 100_000, b'{"format":' * 50_000, b'{"format": 1e999}', b"{}" * 9))
         path.write_bytes(deep if rng.random() < 0.3 else resealed(mutated_binary(whole, rng)))
-        return _used(base, store, bloom=True, shared_pool=True)
+        return _used(base, store, {"bloom": True, "shared_pool": True})
     names = (
         *("x.plane", "1-2-3.plane", "00001-24.plane.plane", "-.plane", "\u00b2-\u00b2.plane"),
         *("99999999999999999999-24.plane", "00001-99999999.plane", "00009-24.plane", "0-0.marks"),
@@ -250,7 +257,7 @@ def _feed_names(base: Path, folder: Path, rng: random.Random) -> str:
         lambda: subject.store.at(label),
     ):
         try:
-            act()  # type: ignore[no-untyped-call]
+            act()
         except _ERRORS as error:
             told.append(_said(error))
     try:

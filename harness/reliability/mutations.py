@@ -108,7 +108,7 @@ def mutated_text(content: str, rng: random.Random) -> bytes:
 
 def path_tricks(rng: random.Random) -> str:
     """A name that would lead somewhere else if anybody made a path of it."""
-    pieces = ("..", "../", "/", "\\", "\0", "~", "$HOME", "%2e%2e", ".", "", "nul", "STORE", "LOCK")
+    pieces = ["..", "../", "/", "\\", "\0", "~", "$HOME", "%2e%2e", ".", "", "nul", "STORE", "LOCK"]
     pieces += ("catalog/data.mdb", "segments", "\ud800", "\udfff", "\u202e", "é", "e\u0301", "\n")
     chosen = [rng.choice(pieces) for _ in range(rng.randrange(1, 6))]
     name = rng.choice(("/", "", "../", "\0")).join(chosen)

@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.report.beside import AnchorShown, ProofShown, anchor_shown, proof_shown
 from harness.report.quantity import format_interval, format_quantity, format_share
+from harness.report.reliability import ReliabilityShown, reliability_shown
 from harness.report.verdict import CONTRADICTED, DECISION_LOOKS, SETTLED, VERDICT_LOOKS, Look, rank
 
 __all__ = ["Beside", "Gate", "Report", "Row", "Waiver", "read_report"]
@@ -178,6 +179,7 @@ class Report:
     alarms: tuple[str, ...] = field(default=())
     proof: ProofShown | None = None
     anchor: AnchorShown | None = None
+    reliability: ReliabilityShown | None = None
 
     @property
     def look(self) -> Look:
@@ -278,6 +280,7 @@ def _report(verdicts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Report:
         anchor=anchor_shown(
             verdicts.get("anchor"), [row for gate in verdicts["gates"] for row in gate["rows"]]
         ),
+        reliability=reliability_shown(verdicts.get("reliability")),
     )
 
 
