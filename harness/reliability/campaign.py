@@ -26,7 +26,7 @@ from harness.run import Progress
 __all__ = ["COUNTS_FILE", "Campaign", "Unit", "exit_code_of", "run_campaign", "units_of"]
 
 # Damage looks at files, not at what is done: one store of each make
-_APPLIED = {"damage": ("rollback", "raw", "bloom"), "input": tuple(INPUTS)}
+_APPLIED = {"damage": ("rollback", "raw", "bloom-kept"), "input": tuple(INPUTS)}
 # Of each scenario: a smoke run shows that everything works, and draws other points each time
 _SMOKE_MOST = {"kill": 3, "power-cut": 6, "trouble": 4, "damage": 40, "input": 20}
 _UNTRACED = ("damage", "input")
