@@ -44,27 +44,30 @@ def test_a_few_of_each_kind(seed: int) -> None:
 
 
 _TRY = """
-import json, time
+import json, os, signal, time
 from harness.reliability import inputs
 
 def feed(base, folder, rng):
     number = int((base / "count").read_text())
     (base / "count").write_text(str(number + 1))
+    timers = signal.ITIMER_PROF, signal.ITIMER_REAL
+    assert all(signal.getitimer(timer)[0] > 0 for timer in timers)
+    # only sooner: on a busy machine, which of them comes first is not for a test to say
     if number == 0:
         raise KeyError("not of our tree")
     if number == 1:
         bytearray(2 * inputs._MEMORY_BYTES_MAX)
     if number == 2:
+        signal.setitimer(timers[0], 0.1)
         while True:
             pass
     if number == 3:
+        signal.setitimer(timers[1], 0.1)
         time.sleep(60)
     if number == 4:
-        import os
         os.abort()
     return "taken"
 
-inputs._CPU_S_MAX, inputs._WALL_S_MAX = 0.5, 3.0
 prepare = lambda base: (base / "count").write_text("0") and None
 inputs.INPUTS["bad"] = inputs.Input(id="bad", prepare=prepare, feed=feed)
 found = inputs.try_inputs("bad", 1, 7, lambda *_: None)
