@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -40,9 +41,18 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 
 def check_anchor(anchor: Any) -> str:
-    """Where and how a document breaks harness/anchor.schema.json; "" if it does not."""
+    """Where and how a document breaks harness/anchor.schema.json; "" if it does not.
+
+    Nor may a value be NaN or beyond float64, for which a schema has no word.
+    """
     error = jsonschema.exceptions.best_match(_validator().iter_errors(anchor))
-    return "" if error is None else f"{error.json_path}: {error.message[:200]}"
+    if error is not None:
+        return f"{error.json_path}: {error.message[:200]}"
+    for row in anchor["rows"]:
+        for name in ("estimate", "low", "high"):
+            if not abs(row[name]) <= sys.float_info.max:
+                return f"row {row['id'][:200]}: {name} is no finite number"
+    return ""
 
 
 def anchor_of(
@@ -83,7 +93,7 @@ def find_anchors(reports: Path, machine: str) -> list[dict[str, Any]]:
                 for name in ("manifest.json", "verdicts.json")
             )
             agrees = anchor == anchor_of(anchor["label"], manifest, verdicts)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if agrees:
             found.append((anchor["machine"] == machine, anchor["ended"], path.parent.name, anchor))
@@ -95,7 +105,7 @@ def read_anchor(path: Path) -> dict[str, Any]:
     file = path / "anchor.json" if path.is_dir() else path
     try:
         anchor: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--anchor {path}: {error}") from error
     fault = check_anchor(anchor)
     if fault:

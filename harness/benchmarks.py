@@ -143,7 +143,14 @@ def read_run(path: Path) -> BenchmarkRun:
             commit=str(commit.get("id")) + ("-dirty" if commit.get("dirty") else ""),
             benchmarks=found,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise UsageError(f"{path}: not a file of pytest --benchmark-json: {error!r}") from error
 
 

@@ -1,6 +1,7 @@
-"""What a run has beside its own samples: a proof that the gates can fail, and an anchor.
+"""What a run has beside its own samples: a proof that the gates can fail, anchors, and counts of
+a reliability campaign.
 
-Both are copied into the run's folder and sealed in its manifest, so that its verdicts follow from
+They are copied into the run's folder and sealed in its manifest, so that its verdicts follow from
 its own files alone.
 """
 
@@ -24,11 +25,12 @@ from harness.anchors import (
 )
 from harness.errors import EvidenceError
 from harness.prove.proof import CLOCK_STEP_S, Identity, judge_proof, proofs_in
+from harness.reliability.counts import COUNTS_FILE, counts_shown, fault_of_counts, find_counts
 
 __all__ = ["ANCHOR", "ANCHORS", "PROOF", "SEALED", "Beside", "lay_beside", "read_beside"]
 
 PROOF, ANCHOR, ANCHORS = "proof.json", "anchor.json", "anchors.json"
-_OPTIONAL = (PROOF, ANCHOR, ANCHORS)
+_OPTIONAL = (PROOF, ANCHOR, ANCHORS, COUNTS_FILE)
 SEALED = (*_OPTIONAL, "targets.json", "waivers.json")
 """Files that a manifest vouches for, beside the raw samples."""
 _OF_EVIDENCE = ("files", "identity")  # of a row of a proof: no page shows them
@@ -45,11 +47,14 @@ class Beside:
         The last release, or the one that was named.
     earlier
         All other anchors.
+    reliability
+        Counts of a campaign, perhaps of other code.
     """
 
     proof: Mapping[str, Any] | None = None
     anchor: Mapping[str, Any] | None = None
     earlier: Sequence[Mapping[str, Any]] = ()
+    reliability: Mapping[str, Any] | None = None
 
     def why_unproved(self, manifest: Mapping[str, Any]) -> str:
         """Why there was no current proof when the run ended; "" if there was one."""
@@ -83,6 +88,12 @@ class Beside:
         shown = beside_anchor(self.anchor, manifest, gates)
         return {**shown, "earlier": beside_earlier(self.earlier, manifest, gates)}
 
+    def reliability_shown(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """The counts as verdicts.json has them, under their name; nothing without counts."""
+        if self.reliability is None:
+            return {}
+        return {"reliability": counts_shown(self.reliability, manifest["content_digest"])}
+
 
 def lay_beside(
     run: Path,
@@ -93,7 +104,7 @@ def lay_beside(
     now: float,
     verify: Callable[[Path], list[str]] | None = None,
 ) -> str:
-    """Copy the newest proof, and the anchors, into a run's folder.
+    """Copy the newest proof, the anchors, and the counts that say most, into a run's folder.
 
     Parameters
     ----------
@@ -117,7 +128,12 @@ def lay_beside(
     anchors = find_anchors(reports, wanted.machine)
     named = read_anchor(anchor) if anchor is not None else anchors[0] if anchors else None
     others = [one for one in anchors if one != named]
-    contents = {PROOF: proof, ANCHOR: named, ANCHORS: {"anchors": others} if others else None}
+    contents = {
+        PROOF: proof,
+        ANCHOR: named,
+        ANCHORS: {"anchors": others} if others else None,
+        COUNTS_FILE: find_counts(reports, wanted.content_digest),
+    }
     for name, content in contents.items():
         if content is not None:
             text = json.dumps(content, indent=1, allow_nan=False)
@@ -187,14 +203,20 @@ def read_beside(run: Path, manifest: Mapping[str, Any]) -> tuple[Beside, list[st
             fault = _parsed(name, content, found)
             faults += [f"{name}: {fault}"] if fault else []
     earlier = found.get(ANCHORS, {}).get("anchors", [])
-    return Beside(proof=found.get(PROOF), anchor=found.get(ANCHOR), earlier=earlier), faults
+    beside = Beside(
+        proof=found.get(PROOF),
+        anchor=found.get(ANCHOR),
+        earlier=earlier,
+        reliability=found.get(COUNTS_FILE),
+    )
+    return beside, faults
 
 
 def _parsed(name: str, content: bytes, found: dict[str, Mapping[str, Any]]) -> str:
     """Put the content of a file into `found`, or say what is wrong with it."""
     try:
         parsed = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return str(error)
     if not isinstance(parsed, dict):
         return "want a JSON object"
@@ -202,6 +224,8 @@ def _parsed(name: str, content: bytes, found: dict[str, Mapping[str, Any]]) -> s
     if not isinstance(anchors, list):
         return "anchors: want a list"
     fault = next(filter(None, map(check_anchor, anchors)), "")
+    if name == COUNTS_FILE:
+        fault = fault_of_counts(parsed)
     if not fault:
         found[name] = parsed
     return fault

@@ -7,6 +7,7 @@ samples/*.json.gz  raw samples
 proof.json         the newest proof that the gates can fail, if there is one
 anchor.json        the last release's values, if there are any
 anchors.json       those of earlier releases
+reliability.json   counts of a campaign of `harness reliability`, if there are any
 verdicts.json      what follows; harness/verdicts.schema.json
 pages.json         SHA-256 of each page, if there are pages (harness/pages.py)
 """
@@ -79,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise EvidenceError(f"{path.name} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EvidenceError(f"{path.name}: {error}") from error
     if not isinstance(content, dict):
         raise EvidenceError(f"{path.name}: want a JSON object")
@@ -171,6 +172,7 @@ def compute_verdicts(
         "waivers": [asdict(waiver) for waiver in waivers],
         "proof": beside.proof_shown(unproved),
         "anchor": beside.anchor_shown(manifest, gates),
+        **beside.reliability_shown(manifest),
     }
 
 

@@ -17,10 +17,18 @@ from typing import Any
 
 from harness.errors import EvidenceError
 
-__all__ = ["Bound", "Measurement", "Process", "Rival", "read_measurement", "write_measurement"]
+__all__ = [
+    "FILE_BYTES_MAX",
+    "Bound",
+    "Measurement",
+    "Process",
+    "Rival",
+    "read_measurement",
+    "write_measurement",
+]
 
 SCHEMA_VERSION = 1
-_FILE_BYTES_MAX = 128 * 2**20  # a damaged or hostile file must not fill the memory
+FILE_BYTES_MAX = 128 * 2**20  # a damaged or hostile file must not fill the memory
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -146,9 +154,9 @@ def read_measurement(path: Path) -> Measurement:
     """
     try:
         with gzip.open(path) as file:
-            text = file.read(_FILE_BYTES_MAX + 1)
-        if len(text) > _FILE_BYTES_MAX:
-            raise EvidenceError(f"{path.name}: more than {_FILE_BYTES_MAX} bytes")
+            text = file.read(FILE_BYTES_MAX + 1)
+        if len(text) > FILE_BYTES_MAX:
+            raise EvidenceError(f"{path.name}: more than {FILE_BYTES_MAX} bytes")
         raw = json.loads(text)
         version = raw.pop("schema_version")
         if version != SCHEMA_VERSION:
@@ -168,6 +176,7 @@ def read_measurement(path: Path) -> Measurement:
         OSError,
         EOFError,
         ValueError,
+        OverflowError,
         KeyError,
         TypeError,
         AttributeError,

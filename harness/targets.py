@@ -7,7 +7,7 @@ does not say its gate says, what the gate does not say the defaults say.
 from __future__ import annotations
 
 import json
-import math
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ def load_targets(path: Path | None = None) -> Targets:
     source = targets_path() if path is None else path
     try:
         document = tomllib.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{source}: {error}") from error
     return parse_targets(document, name=source.name)
 
@@ -172,7 +172,7 @@ def _gate(
         if missing:
             raise UsageError(f"{name}: row {row['id']} has no {missing[0]}")
         for rule in ("limit", "confidence", "age_max_s"):
-            if not math.isfinite(rules[rule]):
+            if not abs(rules[rule]) <= sys.float_info.max:  # nor an integer beyond any float
                 raise UsageError(f"{name}: row {row['id']}: {rule} is {rules[rule]}")
         decides = not row.get("advisory", False) and row.get("model", models[0]) in models
         shown = set(row.get("shown_in", ()))

@@ -48,7 +48,7 @@ def load_waivers(
         return []
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {error}") from error
     entries = document.get("waiver", [])
     if set(document) - {"waiver"} or not isinstance(entries, list):
@@ -113,6 +113,6 @@ def _is_ancestor(older: str, newer: str, root: Path) -> bool:
             check=False,
             timeout=60,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # ValueError: a NUL in a name
         return False  # what cannot be shown to be covered is not
     return done.returncode == 0

@@ -184,7 +184,7 @@ def proofs_in(
     for path in proofs_folder(reports).glob("*/proof.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(content, dict) and not check_proof(content):
             found.append((path.parent, content, judge_proof(content, wanted=wanted, now=now)))

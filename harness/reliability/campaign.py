@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -9,12 +10,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import environment
 from harness.errors import HarnessError
+from harness.reliability.counts import COUNTS_FILE, FORMAT
+from harness.reliability.inputs import INPUTS
 from harness.reliability.scenarios import SCENARIOS
 from harness.reliability.tracer import why_not
 from harness.reliability.worker import PARTS
@@ -22,12 +25,11 @@ from harness.run import Progress
 
 __all__ = ["COUNTS_FILE", "Campaign", "Unit", "exit_code_of", "run_campaign", "units_of"]
 
-COUNTS_FILE = "reliability.json"
-FORMAT = 1
 # Damage looks at files, not at what is done: one store of each make
-_DAMAGED = ("rollback", "raw", "bloom")
+_APPLIED = {"damage": ("rollback", "raw", "bloom-kept"), "input": tuple(INPUTS)}
 # Of each scenario: a smoke run shows that everything works, and draws other points each time
-_SMOKE_MOST = {"kill": 3, "power-cut": 6, "trouble": 4, "damage": 40}
+_SMOKE_MOST = {"kill": 3, "power-cut": 6, "trouble": 4, "damage": 40, "input": 20}
+_UNTRACED = ("damage", "input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,9 @@ def units_of(campaign: Campaign) -> list[Unit]:
     return [
         Unit(part, scenario)
         for part in PARTS
-        for scenario in (_DAMAGED if part == "damage" else SCENARIOS)
-        if part in (campaign.parts or PARTS) and scenario in (campaign.scenarios or SCENARIOS)
+        for scenario in _APPLIED.get(part, tuple(SCENARIOS))
+        if part in (campaign.parts or PARTS)
+        and (not campaign.scenarios or scenario in campaign.scenarios)
     ]
 
 
@@ -103,7 +106,7 @@ def run_campaign(
 
 
 def _run(campaign: Campaign, unit: Unit, progress: Progress) -> dict[str, Any]:
-    missing = "" if unit.part == "damage" else why_not()
+    missing = "" if unit.part in _UNTRACED else why_not()
     if missing:
         return {"part": unit.part, "scenario": unit.scenario, "not_run": missing, "faults": []}
     most = _SMOKE_MOST[unit.part] if campaign.size == "smoke" else 0
@@ -122,7 +125,8 @@ def _run(campaign: Campaign, unit: Unit, progress: Progress) -> dict[str, Any]:
             raise
     if worker.returncode or found is None:
         raise HarnessError(f"{unit.part}, {unit.scenario}: {said.strip()[-2_000:]}")
-    return {**found, "seconds": round(time.monotonic() - began, 1)}
+    ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {**found, "seconds": round(time.monotonic() - began, 1), "ended": ended}
 
 
 def _variables() -> dict[str, str]:
@@ -144,8 +148,12 @@ def _heard(worker: subprocess.Popen[str], progress: Progress) -> dict[str, Any] 
 
 
 def counts_of(folder: Path, campaign: Campaign, code: environment.Code) -> dict[str, Any]:
-    """What the report's page shows: points tried of each part, by kind, and the faults found."""
-    found = list(_kept(folder, units_of(campaign)))
+    """What the report's page shows: points tried of each part, by kind, and the faults found.
+
+    Of all that was tried with this seed on this code, also by earlier calls for other parts.
+    """
+    whole = Campaign(size=campaign.size, seed=campaign.seed)
+    found = list(_kept(folder, [unit for unit in units_of(whole) if (folder / unit.file).exists()]))
     parts = {}
     for part in PARTS:
         own = [each for each in found if each["part"] == part and "not_run" not in each]
@@ -162,19 +170,34 @@ def counts_of(folder: Path, campaign: Campaign, code: environment.Code) -> dict[
         }
     return {
         "format": FORMAT,
-        **asdict(campaign),
+        "size": campaign.size,
+        "seed": campaign.seed,
         "commit": code.commit,
         "content_digest": code.content_digest,
         "is_dirty": code.dirty,
         "machine": environment.machine(),
-        "is_complete": len(found) == len(units_of(Campaign(size=campaign.size, seed=0))),
+        "is_complete": len(found) == len(units_of(whole)),
         "not_run": sorted({each["not_run"] for each in found if "not_run" in each}),
+        "ended": max((each["ended"] for each in found if "ended" in each), default=""),
         "parts": parts,
+        "units": [_unit_as_json(each) for each in found],
         "faults": [
             {"part": each["part"], "scenario": each["scenario"], "seed": campaign.seed, **fault}
             for each in found
             for fault in each["faults"]
         ],
+    }
+
+
+def _unit_as_json(found: dict[str, Any]) -> dict[str, Any]:
+    """What was known and tried of one scenario, and why nothing was where it was not."""
+    return {
+        "part": found["part"],
+        "scenario": found["scenario"],
+        "points_known": found.get("known", 0),
+        "points_tried": sum(found.get("tried", {}).values()),
+        "faults": len(found["faults"]),
+        "not_run": found.get("not_run", ""),
     }
 
 

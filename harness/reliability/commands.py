@@ -17,6 +17,7 @@ from rich.table import Table
 from harness.display import ConsoleProgress
 from harness.environment import project_root
 from harness.reliability.campaign import COUNTS_FILE, Campaign, exit_code_of, run_campaign
+from harness.reliability.inputs import INPUTS
 from harness.reliability.scenarios import SCENARIOS
 from harness.reliability.worker import PARTS
 from harness.signals import INTERRUPTED, sigterm_tidies_up
@@ -31,15 +32,15 @@ __all__ = ["command"]
     "--part",
     "parts",
     multiple=True,
-    type=click.Choice(tuple(PARTS)),
+    type=click.Choice(PARTS),
     help="Only this part (repeatable); the counts then say that they are not complete.",
 )
 @click.option(
     "--scenario",
     "scenarios",
     multiple=True,
-    type=click.Choice(tuple(SCENARIOS)),
-    help="Only this scenario (repeatable).",
+    type=click.Choice((*SCENARIOS, *INPUTS)),
+    help="Only this scenario, or kind of input (repeatable).",
 )
 @click.option(
     "--seed",
@@ -62,7 +63,7 @@ def command(
     fresh: bool,
     reports: Path | None,
 ) -> None:
-    """Kill, cut off, refuse and damage a store at every point, and see that nothing is lost.
+    """Kill, cut off, refuse, damage and deceive a store at every point, and see that it holds.
 
     Interrupted, it goes on where it stopped when it is called again with the same seed. Exit status
     0 if every point ended as it must, 1 if one did not, 3 if something could not be tried here (no

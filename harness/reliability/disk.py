@@ -33,10 +33,10 @@ Disk = Mapping[str, bytes]  # by path below the store's folder; folders end with
 class Change(NamedTuple):
     """One change that stays pending until something is synced.
 
-    kind is "data" (data at offset), "size" (cut or extended to offset), "name" (path leads to the
-    file), "moved" (the same, and its earlier name does no more), "gone" (path leads nowhere),
-    "folder" (path is a folder), "mapped" (the file was written through a mapping, and holds `data`
-    at the end).
+    kind is "data" (data at offset), "size" (cut or extended to offset), "longer" (extended to
+    offset where it is shorter), "name" (path leads to the file), "moved" (the same, and its earlier
+    name does no more), "gone" (path leads nowhere), "folder" (path is a folder), "mapped" (the file
+    was written through a mapping, and holds `data` at the end).
     """
 
     kind: str
@@ -193,6 +193,9 @@ def _write(content: bytearray, change: Change, pieces: Sequence[Atom] | None) ->
     if change.kind == "size":
         del content[change.offset :]
         content += bytes(change.offset - len(content))
+        return
+    if change.kind == "longer":
+        content += bytes(max(0, change.offset - len(content)))
         return
     if change.kind == "mapped":
         if len(content) <= len(change.data):  # pages beyond the end are not written

@@ -48,6 +48,12 @@ class _Recorder:
             file, _, is_synced = self._of(call)
             size = int(call.arguments.rpartition(",")[2])
             self.events.append(Change("size", file, offset=size, is_synced=is_synced))
+        elif call.name == "fallocate":
+            file, _, is_synced = self._of(call)
+            _, _, offset, length = call.arguments.rsplit(",", 3)
+            # of a file that is longer already it changes nothing that can be read
+            size = int(offset) + int(length)
+            self.events.append(Change("longer", file, offset=size, is_synced=is_synced))
         elif call.name == "truncate":
             size = int(call.arguments.rpartition(",")[2])
             self.events.append(Change("size", self._names[self._below(call.paths[0])], offset=size))

@@ -16,7 +16,7 @@ from harness.errors import HarnessError, UsageError
 
 __all__ = ["Tracer", "why_not"]
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 120.0
 
 
 def why_not() -> str:

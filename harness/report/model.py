@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.report.beside import AnchorShown, ProofShown, anchor_shown, proof_shown
 from harness.report.quantity import format_interval, format_quantity, format_share
+from harness.report.reliability import ReliabilityShown, reliability_shown
 from harness.report.verdict import CONTRADICTED, DECISION_LOOKS, SETTLED, VERDICT_LOOKS, Look, rank
 
 __all__ = ["Beside", "Gate", "Report", "Row", "Waiver", "read_report"]
@@ -178,6 +179,7 @@ class Report:
     alarms: tuple[str, ...] = field(default=())
     proof: ProofShown | None = None
     anchor: AnchorShown | None = None
+    reliability: ReliabilityShown | None = None
 
     @property
     def look(self) -> Look:
@@ -235,7 +237,10 @@ def read_report(run_dir: Path) -> Report:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path.name}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name}: want a JSON object, got {type(content).__name__}")
     legible: dict[str, Any] = _legible(content)
@@ -275,6 +280,7 @@ def _report(verdicts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Report:
         anchor=anchor_shown(
             verdicts.get("anchor"), [row for gate in verdicts["gates"] for row in gate["rows"]]
         ),
+        reliability=reliability_shown(verdicts.get("reliability")),
     )
 
 

@@ -90,6 +90,10 @@ def render_pdf(report: Report, figures: Sequence[Figure]) -> bytes:
     if report.anchor is not None:
         _heading(paper, "Beside the last release")
         _paragraph(paper, report.anchor.sentence)
+    if report.reliability is not None:
+        _heading(paper, "Reliability")
+        _paragraph(paper, report.reliability.sentence)
+        _bullets(paper, [report.reliability.line, *report.reliability.faults])
     _heading(paper, "Not tested")
     _bullets(paper, wording.not_tested(report))
     _figures(paper, figures)

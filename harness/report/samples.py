@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
+from harness.measurement import FILE_BYTES_MAX
 from harness.report.model import Row
 
 __all__ = ["read_sessions", "read_values"]
@@ -30,8 +32,12 @@ def read_sessions(run_dir: Path, row: Row) -> list[list[float]]:
     if not path.is_relative_to(run_dir.resolve()):
         return []
     try:
-        content = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, zlib.error):
+        with gzip.open(path) as file:
+            text = file.read(FILE_BYTES_MAX + 1)
+        if len(text) > FILE_BYTES_MAX:
+            return []
+        content = json.loads(text)
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error):
         return []
     return _sessions(content)
 
@@ -46,7 +52,7 @@ def _sessions(content: Any) -> list[list[float]]:
                 [
                     float(value)
                     for value in (listed if isinstance(listed, list) else ())
-                    if isinstance(value, (int, float)) and value == value
+                    if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
                 ]
             )
     return sessions

@@ -99,6 +99,9 @@ def _folded(report: Report) -> list[str]:
         )
     beside = [shown.sentence for shown in (report.proof, report.anchor) if shown is not None]
     lines += ["## Proof and last release", "", *_bullets(beside)] if beside else []
+    if report.reliability is not None:
+        shown = (report.reliability.sentence, report.reliability.line, *report.reliability.faults)
+        lines += ["## Reliability", "", *_bullets(shown)]
     lines += ["## Not tested", "", *_bullets(wording.not_tested(report))]
     lines += ["## What was judged", ""]
     lines += _bullets(f"{name}: {text}" for name, text in facts.identity(report))

@@ -109,6 +109,8 @@ def not_tested(report: Report) -> list[str]:
         )
         if where:
             sentences.append(f"Seen only on {meaning} ({tier}) in some rows: {', '.join(where)}.")
+    if report.reliability is None:
+        sentences.append("Crashes, disk trouble and hostile input: no counts beside this run.")
     if not any(row.evidence == "live" for row in rows):
         sentences.append("No call to live Bedrock: nothing here was measured on live answers.")
     shown = [gate.id for gate in report.advisory]

@@ -7,6 +7,7 @@ crash in between costs nothing but the space of copies made so far.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,7 @@ from titanstore.tiers.cold import document_records
 from titanstore.versions.relocation import held_offsets, lead_history
 
 _BATCH_BYTES = 4_000_000
+_SEGMENT_NAME = re.compile(r"[0-9]{5}\.seg")  # as `segment_path` makes them
 
 
 class Compaction:
@@ -110,7 +112,7 @@ class Compaction:
 
     def _remove_orphans(self, known: set[int]) -> int:
         """Files that a crash left behind after their records had moved."""
-        found = [path for path in self._folder.iterdir() if path.suffix == ".seg"]
+        found = [path for path in self._folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name)]
         orphans = [path for path in found if int(path.stem) not in known]
         # planes of a segment still to be begun stay: readers may have mapped them
         for number in {key[0] for key in plane_ids(self._folder)} - known:

@@ -183,7 +183,7 @@ def load_config(
     if file is not None:
         try:
             document = tomllib.loads(file.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InvalidInputError(f"{file}: {error}", ErrorKind.BAD_SETTING) from error
         table = document.get("titanstore", document)
         if not isinstance(table, dict):

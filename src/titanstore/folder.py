@@ -30,7 +30,7 @@ from titanstore.errors import (
     NewerFormatError,
     NotFoundError,
 )
-from titanstore.segments.disk import FileIdentity, storage_error, sync_folder
+from titanstore.segments.disk import FileIdentity, storage_error, sync_folder, write_at
 
 FORMAT_VERSION = 2  # 1: without versions
 _FORMAT_FIRST = 1  # of a new store, so that an older release can use it until it has a version
@@ -248,7 +248,7 @@ def _parsed_header(path: Path) -> tuple[int, bytes] | None:
     try:
         header = json.loads(content)
         version, store_id = int(header["format"]), bytes.fromhex(header["store_id"])
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise CorruptionError(
             f"{path / _HEADER} is damaged: {error!r}", ErrorKind.NOT_A_STORE
         ) from error
@@ -361,7 +361,7 @@ def _write_header(path: Path, version: int, store_id: bytes) -> None:
 def _write_durably(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, content)
+        write_at(descriptor, content, 0)  # or what a full disk took of it would be renamed
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -147,8 +147,8 @@ class Catalog:
                 transaction = self._begin(write=True)
                 if transaction is None:
                     raise MapIsFullError
-                self._require_file(transaction)
                 try:
+                    self._require_file()
                     yield CatalogWriter(transaction, self._databases)
                 except BaseException:
                     transaction.abort()
@@ -159,7 +159,7 @@ class Catalog:
                 raise MapIsFullError from error
             raise _catalog_error(error) from error
 
-    def _require_file(self, transaction: lmdb.Transaction[bytes]) -> None:
+    def _require_file(self) -> None:
         """Raise where LMDB's own file was removed: what it holds can still be read, no more.
 
         Where there is another one instead, that is opened next.
@@ -168,7 +168,6 @@ class Catalog:
         with refusals_named("looking at the catalog"):
             if identity is None or identity.is_same():
                 return
-        transaction.abort()
         self._shared.is_broken = identity.is_there()
         raise CorruptionError(
             "catalog: data.mdb was removed or replaced: nothing was written; put it back",

@@ -91,8 +91,10 @@ def pack_number(number: int) -> bytes:
 
 
 def unpack_number(data: bytes) -> int:
-    """Inverse of `pack_number`."""
-    return int(_NUMBER.unpack(data)[0])
+    """Inverse of `pack_number`; CorruptionError (BAD_CATALOG) for any other length."""
+    if len(data) != _NUMBER.size:
+        raise CorruptionError("catalog: a number damaged", ErrorKind.BAD_CATALOG)
+    return int.from_bytes(data, "little")
 
 
 class StoredVersion(NamedTuple):

@@ -16,6 +16,7 @@ one. An entry names a place; what lies there says itself whose row it is (`slab`
 
 from __future__ import annotations
 
+import errno
 import mmap
 import secrets
 import struct
@@ -39,6 +40,7 @@ WAYS = 4
 _BUCKETS = 2048
 _NBYTES = _INDEX_AT + 8 * WAYS * _BUCKETS
 _NUMBER_BITS = 2**32 - 1
+_NUMBERS_MAX = 2**63  # never reached
 
 _crc = crc32c.crc32c
 
@@ -177,9 +179,13 @@ class Board:
     def slab_with_room(self, wanted: int, nbytes: int, bytes_max: int) -> Slab:
         """The newest slab, or a new one of `nbytes`; old ones go until there is room for it.
 
-        Raises OSError.
+        Raises OSError, also where the numbers of the slabs make no sense: a process that could
+        write here has damaged them, and nobody knows which were given.
         """
-        newest = self.cells[_NEXT] - 1
+        oldest, following = self.cells[OLDEST], self.cells[_NEXT]
+        if not 0 < oldest <= following <= min(oldest + SLABS_MAX, _NUMBERS_MAX):
+            raise OSError(errno.EIO, f"the pool's board is damaged: slabs {oldest} to {following}")
+        newest = following - 1
         if newest in self.live():
             slab = self.slab(newest & _NUMBER_BITS)
             if slab is not None and slab.room() >= wanted:

@@ -330,4 +330,6 @@ def score_rows(rows: NDArray[Any], queries: Queries, metric: Metric) -> tuple[Wi
     else:
         packed = numkong.dots_packed(codes, numkong.dots_pack(queries.parts))
         dots = np.asarray(packed).T.astype(np.float64, order="C")
-    return intervals(metric, queries, dots[:count], dots[count:], Rows.of(rows))
+    # what a damaged row says of itself may be any number: its vector has the say, not a warning
+    with np.errstate(all="ignore"):
+        return intervals(metric, queries, dots[:count], dots[count:], Rows.of(rows))

@@ -90,7 +90,14 @@ def read_state(folder: Path) -> State:
         return State(content=_content(raw.pop("content")), files=files, **raw)
     except FileNotFoundError as error:
         raise LanceUnavailableError("there is no table yet") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise LanceUnavailableError(f"{STATE_FILE}: {error}") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,8 @@ from titanstore.segments.plane import (
 
 PlaneId = tuple[int, int]  # segment, dimension
 _MARKS_OPEN_MAX = 64  # files
+# As `plane_path` makes them: one that only looks like it would be counted twice
+_PLANE_NAME = re.compile(r"([0-9]{5})-([1-9][0-9]{0,4})\.plane")
 
 
 class RowAddress(NamedTuple):
@@ -57,16 +60,19 @@ class NewRow(NamedTuple):
 
 
 def plane_ids(folder: Path) -> list[PlaneId]:
-    """The planes that a folder of segments has, in order. Raises StorageError."""
+    """The planes that a folder of segments has, in order; other files are passed over.
+
+    Raises StorageError.
+    """
     found = []
     try:
         names = os.listdir(folder)  # noqa: PTH208  # names are all that is wanted
     except OSError as error:
         raise storage_error(error, "listing the segments") from error
     for name in names:
-        if name.endswith(".plane"):
-            number, _, dimension = name[: -len(".plane")].partition("-")
-            found.append((int(number), int(dimension)))
+        named = _PLANE_NAME.fullmatch(name)
+        if named is not None:
+            found.append((int(named[1]), int(named[2])))
     return sorted(found)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from crc32c import crc32c
 
-from titanstore.segments.disk import boot_id, storage_error
+from titanstore.segments.disk import boot_id, storage_error, write_at
 
 _VERSION = 1
 # magic, version, hashes, store id, boot id, bits, CRC-32C of all before
@@ -50,8 +50,12 @@ class BloomFilter:
             size = os.fstat(descriptor).st_size
             if size <= _BITS_AT:
                 return None
+            if not read_only:
+                _have_room(descriptor, size)
             access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
             mapping = mmap.mmap(descriptor, size, access=access)
+        except OSError as error:
+            raise storage_error(error, f"mapping {path.name}") from error
         finally:
             os.close(descriptor)
         magic, version, hashes, owner, boot, bits, check = _HEADER.unpack_from(mapping)
@@ -79,7 +83,7 @@ class BloomFilter:
         try:
             with path.open("r+b", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size > _STATE_AT:
-                    os.pwrite(file.fileno(), bytes([_SUPERSEDED]), _STATE_AT)
+                    write_at(file.fileno(), bytes([_SUPERSEDED]), _STATE_AT)
             path.unlink()
         except FileNotFoundError:
             return
@@ -100,10 +104,9 @@ class BloomFilter:
         fields = (b"TBLM", _VERSION, _HASHES, store_id, boot_id(), bits)
         covered = _HEADER.pack(*fields, 0)[:-4]
         try:
-            with fresh.open("w+b") as file:
-                file.truncate(_BITS_AT + bits // 8)
-                file.write(covered + crc32c(covered).to_bytes(4, "little"))
-                file.flush()
+            with fresh.open("w+b", buffering=0) as file:
+                _have_room(file.fileno(), _BITS_AT + bits // 8)
+                write_at(file.fileno(), covered + crc32c(covered).to_bytes(4, "little"), 0)
                 mapping = mmap.mmap(file.fileno(), _BITS_AT + bits // 8)
             mapping[_STATE_AT] = _IN_USE
             built = cls(mapping)
@@ -162,3 +165,11 @@ class BloomFilter:
                 self._mapping.flush()
                 self._mapping[_STATE_AT] = _CLEAN
                 self._mapping.flush()
+
+
+def _have_room(descriptor: int, size: int) -> None:
+    """Have all blocks of a file that will be written through a mapping. Raises OSError.
+
+    A page for which a full disk has no room then is an error now and not a SIGBUS later.
+    """
+    os.posix_fallocate(descriptor, 0, size)

@@ -261,3 +261,94 @@ def test_an_open_that_the_disk_refuses_keeps_nobody_off(
             EmbeddingStore.open(tmp_path)
         assert caught.value.kind.value == "io-failed"
     EmbeddingStore.open(tmp_path).close()
+
+
+# A limit below the length of the file STORE: the kernel writes a part of it and says so, no error
+_TORN_HEADER = """
+import resource, sys
+import numpy as np
+from titanstore import EmbeddingStore, StorageError, StoreConfig
+
+unlimited = resource.RLIM_INFINITY
+store = EmbeddingStore.open(sys.argv[1], StoreConfig())
+store.put("before", np.arange(64, dtype=np.float32))
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, unlimited))
+try:
+    store.snapshot("first")  # raises the format of the store: STORE is written anew
+except StorageError as error:
+    kind = error.kind
+resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
+print(kind)
+"""
+
+
+def test_a_header_that_the_disk_took_in_part_replaces_no_whole_one(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TORN_HEADER, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "disk-full\n"), done.stderr
+    with EmbeddingStore.open(tmp_path, StoreConfig()) as store:
+        assert store.get("before").tobytes() == VECTOR.tobytes()
+        assert store.check().is_clean
+        store.snapshot("first")
+
+
+_BLOOM_ON_A_FULL_DISK = """
+import sys
+import numpy as np
+from titanstore import EmbeddingStore, StorageError, StoreConfig
+
+vector = np.arange(64, dtype=np.float32)
+try:
+    with EmbeddingStore.open(sys.argv[1], StoreConfig(bloom=True)) as store:
+        for number in range(2_000):
+            store.put_many([f"{number} {other}" for other in range(8)], np.tile(vector, (8, 1)))
+except StorageError as error:
+    print(error.kind)
+"""
+
+
+def test_a_bloom_filter_on_a_full_disk_is_an_error_and_no_signal(small_disk: Path) -> None:
+    """Its bits are set through a mapping: a page that the disk has no room for is a SIGBUS."""
+    with EmbeddingStore.open(small_disk / "store", StoreConfig()) as store:
+        store.put("before", VECTOR)
+    ballast = small_disk / "ballast"
+    fill_up(ballast)
+    os.truncate(ballast, ballast.stat().st_size - 8192)  # room for its first page
+    done = subprocess.run(
+        [sys.executable, "-c", _BLOOM_ON_A_FULL_DISK, str(small_disk / "store")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "disk-full\n"), done.stderr
+    ballast.unlink()
+    with EmbeddingStore.open(small_disk / "store", StoreConfig(bloom=True)) as store:
+        assert store.get("before").tobytes() == VECTOR.tobytes()
+        assert store.check().is_clean
+
+
+def test_a_catalog_that_cannot_be_looked_at_keeps_no_transaction(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write transaction left open would keep every writer of every process off, for good."""
+    look = os.stat
+
+    def refused(path: str, *rest: object, **others: object) -> os.stat_result:
+        if str(path).endswith("data.mdb"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return look(path, *rest, **others)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refused)
+        with pytest.raises(StorageError) as caught:  # kept, and with it its frames
+            store.put("new", VECTOR)
+    assert caught.value.kind.value == "io-failed"
+    assert_nothing_happened(store)
+    store.put("new", -VECTOR)
+    assert store.get("new").tobytes() == (-VECTOR).tobytes()

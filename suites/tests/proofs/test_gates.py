@@ -35,6 +35,8 @@ pytestmark = [pytest.mark.xdist_group("proofs"), pytest.mark.usefixtures("restin
 
 TINY = Sizes(files=1, hostile_vectors=200)
 BITS = "quality.bits"
+MARKED_TEXT, MARKED_SECRET = "Hildegard-of-the-corpus", "credential-5f0c9b"
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 class Stages(Progress):
@@ -65,9 +67,16 @@ def small_run(reports: Path, **changed: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def kept_run(resting_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in which nothing was broken."""
+    """A run in which nothing was broken, of marked texts and with marked credentials at hand."""
     assert resting_tree == environment.project_root()
-    return small_run(tmp_path_factory.mktemp("reports"), recorded=usual_folder())
+    corpus = tmp_path_factory.mktemp("corpus")
+    lines = Path(json.decoder.__file__).read_text(encoding="utf-8").splitlines()
+    marked = "\n".join(f"{line}  # {MARKED_TEXT}" for line in lines)
+    (corpus / "marked.py").write_text(marked, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CREDENTIALS:
+            patch.setenv(name, MARKED_SECRET)
+        return small_run(tmp_path_factory.mktemp("reports"), recorded=usual_folder(), corpus=corpus)
 
 
 @pytest.fixture
@@ -96,6 +105,20 @@ def test_an_untouched_run_passes_and_stands(kept_run: Path) -> None:
     verdicts = read_json(kept_run / "verdicts.json")
     assert gate_of(verdicts, BITS)["verdict"] == "PASS"
     assert verify_run(kept_run) == []
+
+
+def test_no_text_and_no_credential_is_in_any_file_of_a_run(kept_run: Path) -> None:
+    """They are in the vectors' making and in the environment of every worker, and stay there."""
+    files = [path for path in kept_run.rglob("*") if path.is_file()]
+    assert {"manifest.json", "verdicts.json", "report.html", "junit.xml", "summary.md"} <= {
+        path.name for path in files
+    }
+    for path in files:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        for mark in (MARKED_TEXT, MARKED_SECRET):
+            assert mark.encode() not in content, path
 
 
 def test_a_run_of_one_gate_never_says_go(kept_run: Path) -> None:

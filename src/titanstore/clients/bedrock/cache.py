@@ -17,7 +17,7 @@ from titanstore.clients.bedrock.answers import Answers
 from titanstore.clients.bedrock.bodies import Embedded, learn_form
 from titanstore.clients.bedrock.counters import Tally
 from titanstore.clients.bedrock.digits import Digits
-from titanstore.clients.bedrock.records import AnswerRecord, Style
+from titanstore.clients.bedrock.records import AnswerRecord, Style, damaged
 from titanstore.clients.bedrock.requests import MODELS, TitanRequest
 from titanstore.clients.bedrock.responses import Envelope
 from titanstore.codec.base import Vector
@@ -27,6 +27,7 @@ from titanstore.store import EmbeddingStore
 _log = logging.getLogger("titanstore.clients.bedrock")
 _Result = TypeVar("_Result")
 _ZSTD_LEVEL = 9  # 21 to 27 % of the recorded bodies, in 0.5 to 1.5 ms
+_BODY_BYTES_MAX = 2**24  # Titan's longest has 0.2 MB; a decoder makes room for what is claimed
 _caches: weakref.WeakSet[AnswerCache] = weakref.WeakSet()
 
 
@@ -93,6 +94,8 @@ class AnswerCache:
         record = self.answers.get(request.key)
         if record is None:
             return None
+        if record.model >= len(MODELS) or record.body_bytes > _BODY_BYTES_MAX:
+            raise damaged(f"an answer of {record.body_bytes} bytes by model {record.model}")
         style = self.answers.style(record.style)
         body = self._body(request, record, style)
         if body is None or MODELS[record.model] != request.model:
@@ -190,6 +193,8 @@ class AnswerCache:
             self._count("not_kept", batch.keys() - records.keys())  # no number is left for a style
 
     def _record(self, fresh: Fresh) -> AnswerRecord | None:
+        if len(fresh.body) > _BODY_BYTES_MAX:
+            return None
         form = learn_form(fresh.body, fresh.embedded)
         number = None
         if form is not None:

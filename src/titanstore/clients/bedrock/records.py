@@ -89,7 +89,7 @@ class Style(NamedTuple):
         try:
             form = Form.from_bytes(data[at:end]) if at < end else None
             return cls(Envelope.from_bytes(data[_SIZE.size : at]), form)
-        except (ValueError, TypeError, struct.error) as error:
+        except (ValueError, TypeError, AttributeError, struct.error) as error:
             raise damaged("a style of answers makes no sense") from error
 
 

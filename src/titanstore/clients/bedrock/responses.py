@@ -39,7 +39,13 @@ class Envelope(NamedTuple):
     @classmethod
     def from_bytes(cls, data: bytes) -> Envelope:
         """Inverse of `to_bytes`; raises ValueError or TypeError for anything else."""
-        content_type, has_request_id, headers, others = json.loads(data)
+        try:
+            content_type, has_request_id, headers, others = json.loads(data)
+        except RecursionError as error:
+            raise ValueError(str(error)) from error
+        for name, value in headers:
+            if not isinstance(value, str) and (value is not None or name.lower() not in _MADE):
+                raise ValueError(f"a header {name!r} of {value!r}")
         return cls(
             str(content_type),
             bool(has_request_id),

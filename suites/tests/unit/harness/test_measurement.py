@@ -138,7 +138,7 @@ def test_a_file_that_is_not_there_is_an_error_of_its_own(tmp_path: Path) -> None
 def test_a_bomb_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FILE_BYTES_MAX", 10_000)
+    monkeypatch.setattr(module, "FILE_BYTES_MAX", 10_000)
     path = tmp_path / "speed-0.json.gz"
     path.write_bytes(gzip.compress(b" " * 10_001))
     with pytest.raises(EvidenceError, match="more than 10000 bytes"):

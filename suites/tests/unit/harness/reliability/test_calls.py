@@ -91,7 +91,20 @@ def test_what_calls_do_to_a_disk() -> None:
 
 def test_a_call_that_nobody_modelled_is_refused() -> None:
     log = "\n".join(
-        [opened("/s/f", "O_RDWR|O_CREAT", 4), f"9 fallocate({described(4, '/s/f')}, 0, 0, 9) = 0"]
+        [
+            opened("/s/f", "O_RDWR|O_CREAT", 4),
+            f"9 copy_file_range({described(4, '/s/f')}, NULL, {described(4, '/s/f')}, NULL, 9) = 9",
+        ]
     )
-    with pytest.raises(HarnessError, match="fallocate"):
+    with pytest.raises(HarnessError, match="copy_file_range"):
         record(parse_calls(log), "/s", {}, {})
+
+
+def test_room_made_for_a_file_is_a_change_of_its_size() -> None:
+    log = "\n".join(
+        [opened("/s/f", "O_RDWR|O_CREAT", 4), f"9 fallocate({described(4, '/s/f')}, 0, 2, 9) = 0"]
+    )
+    assert record(parse_calls(log), "/s", {}, {}) == [
+        Change("name", 1, "f"),
+        Change("longer", 1, offset=11),
+    ]

@@ -98,6 +98,12 @@ def test_sizes_and_removals_are_pending_too() -> None:
     assert "old" not in after(cut, kept=True)
 
 
+def test_room_made_for_a_file_never_cuts_it() -> None:
+    assert after([Change("longer", OLD, offset=13)], kept=True)["old"] == b"old content\0\0"
+    assert after([Change("longer", OLD, offset=3)], kept=True)["old"] == b"old content"
+    assert after([Change("longer", OLD, offset=13)], kept=False)["old"] == b"old content"
+
+
 def test_a_write_is_torn_where_sectors_end() -> None:
     data = bytes(range(256)) * 8
     events: list[Event] = [Change("name", 1, "f"), Change("data", 1, offset=300, data=data)]

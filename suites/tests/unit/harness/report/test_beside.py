@@ -231,3 +231,73 @@ def test_an_older_run_has_neither(tmp_path: Path, name: str) -> None:
     page = page_of(report, tmp_path)
     assert "Can these gates fail?" not in page
     assert "Beside the last release" not in page
+
+
+# -- reliability ----------------------------------------------------------------------------------
+
+COUNTS: dict[str, Any] = {
+    "size": "full",
+    "commit": "c" * 40,
+    "ended": "2026-11-28T21:00:00+00:00",
+    "is_complete": True,
+    "is_of_this_content": True,
+    "not_run": [],
+    "units": [
+        {
+            "part": "kill",
+            "scenario": "put",
+            "points_known": 1_040,
+            "points_tried": 1_040,
+            "faults": 0,
+            "not_run": "",
+        },
+        {
+            "part": "<b>odd</b>",
+            "scenario": "<i>x</i>",
+            "points_known": 0,
+            "points_tried": 0,
+            "faults": 1,
+            "not_run": "there is no <strace>",
+        },
+    ],
+    "faults": [],
+}
+
+
+def test_the_page_tells_what_the_store_was_put_through(tmp_path: Path) -> None:
+    report = report_with(tmp_path, lambda verdicts: verdicts.update(reliability=COUNTS))
+    page = page_of(report, tmp_path)
+    assert '<h2 id="reliability">Reliability</h2>' in page
+    section = page[page.index('aria-labelledby="reliability"') :].partition("</section>")[0]
+    assert "1,040 points tried, 1 fault found (full campaign, 2026-11-28T21:00:00+00:00)" in section
+    assert "It decides nothing." in section
+    assert "1,040 of 1,040" in section
+    assert "&lt;b&gt;odd&lt;/b&gt;: &lt;i&gt;x&lt;/i&gt;" in section
+    assert "not run: there is no &lt;strace&gt;" in section
+    assert "<b>odd</b>" not in page
+    assert "ANOTHER CONTENT" not in section
+    assert "NOT COMPLETE" not in section
+    # on a telephone each cell stands by itself and needs its column's name
+    assert section.count('<td role="cell"') == section.count("data-label=") > 0
+    assert len(render_pdf(report, ())) > len(render_pdf(replace(report, reliability=None), ()))
+    assert "kill: 1,040 of 1,040 tried, 0 faults" in render_summary(report)
+
+
+def test_counts_of_other_code_or_of_a_part_say_so(tmp_path: Path) -> None:
+    fault = {"part": "kill", "scenario": "put", "point": "before <write>", "what": "it is lost"}
+    changed = {"is_of_this_content": False, "is_complete": False, "not_run": ["no strace"]}
+    counts = {**COUNTS, **changed, "faults": [fault]}
+    report = report_with(tmp_path, lambda verdicts: verdicts.update(reliability=counts))
+    for text in (page_of(report, tmp_path), render_summary(report)):
+        assert "ANOTHER CONTENT, commit cccccccccc" in text
+        assert "NOT COMPLETE" in text
+        assert "Not run: no strace." in text
+    assert "kill, put: before &lt;write&gt;: it is lost" in page_of(report, tmp_path)
+
+
+def test_a_run_without_counts_says_that_there_are_none(tmp_path: Path) -> None:
+    report = report_with(tmp_path, lambda verdicts: verdicts.pop("reliability", None))
+    assert report.reliability is None
+    page = page_of(report, tmp_path)
+    assert 'id="reliability"' not in page
+    assert "hostile input: no counts beside this run" in page
