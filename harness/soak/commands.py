@@ -211,7 +211,7 @@ def _go_on(folder: Path, facts: Facts, minutes: float | None) -> None:
     judged = _show(folder, facts)
     if judged.verdict is Verdict.FAIL:
         click.echo(f"replay: {_replay(facts)}, at commit {facts.commit}")
-    elif judged.hours < facts.hours - 1e-6:
+    elif judged.hours < facts.hours - 1e-6 and facts.tier == "real-time":
         click.echo(f"go on: harness soak resume {os.path.relpath(folder)}")
     sys.exit(_exit_code(judged, facts))
 
