@@ -87,8 +87,9 @@ def pytest_benchmark_says(
         raise RuntimeError(first.stdout[-2000:] + first.stderr[-2000:])
     names = {each["name"] for each in json.loads(told.read_text())["benchmarks"]}
     git(clone, "checkout", "--quiet", head)
-    limits = [f"--benchmark-compare-fail=median:{percent}%" for percent in PERCENT]
-    second = run(clone, *PYTEST, f"--benchmark-compare={told}", *limits, **source)
+    limits = [f"median:{percent}%" for percent in PERCENT]
+    words = (f"--benchmark-compare={told}", "--benchmark-compare-fail", *limits)
+    second = run(clone, *PYTEST, *words, **source)
     git(clone, "checkout", "--quiet", base)
     text = second.stdout + second.stderr
     found = [line for line in map(_PYTEST_LINE.match, text.splitlines()) if line]
