@@ -280,7 +280,8 @@ def test_the_page_tells_what_the_store_was_put_through(tmp_path: Path) -> None:
     # on a telephone each cell stands by itself and needs its column's name
     assert section.count('<td role="cell"') == section.count("data-label=") > 0
     assert len(render_pdf(report, ())) > len(render_pdf(replace(report, reliability=None), ()))
-    assert "kill: 1,040 of 1,040 tried, 0 faults" in render_summary(report)
+    unescaped = render_summary(report).replace("\\", "")
+    assert "kill: 1,040 of 1,040 tried, 0 faults" in unescaped
 
 
 def test_counts_of_other_code_or_of_a_part_say_so(tmp_path: Path) -> None:
@@ -288,7 +289,7 @@ def test_counts_of_other_code_or_of_a_part_say_so(tmp_path: Path) -> None:
     changed = {"is_of_this_content": False, "is_complete": False, "not_run": ["no strace"]}
     counts = {**COUNTS, **changed, "faults": [fault]}
     report = report_with(tmp_path, lambda verdicts: verdicts.update(reliability=counts))
-    for text in (page_of(report, tmp_path), render_summary(report)):
+    for text in (page_of(report, tmp_path), render_summary(report).replace("\\", "")):
         assert "ANOTHER CONTENT, commit cccccccccc" in text
         assert "NOT COMPLETE" in text
         assert "Not run: no strace." in text
