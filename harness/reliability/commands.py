@@ -33,7 +33,7 @@ __all__ = ["command"]
     "parts",
     multiple=True,
     type=click.Choice(PARTS),
-    help="Only this part (repeatable); the counts then say that they are not complete.",
+    help="Only this part (repeatable); the counts are not complete until all were tried.",
 )
 @click.option(
     "--scenario",
