@@ -55,7 +55,7 @@ def _recorded(context: Context) -> list[Plan]:
         return []
     count = sum(len(group.vectors) for group in context.recorded)
     population = {"sets": len(jobs), "vectors": count}
-    return [_plan("quality.bits-recorded", "recorded", population, jobs)]
+    return [_plan("quality.bits-recorded", context.recorded_tier, population, jobs)]
 
 
 def _emulated(context: Context) -> list[Plan]:

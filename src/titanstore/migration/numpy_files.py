@@ -109,8 +109,8 @@ def _keyed(
         if len(found) != count:
             word = "fewer" if len(found) < count else "more"
             raise refused(f"{name}: {word} keys than its {rows.rows} vectors")
-        document = name if keys is None and rows.is_matrix else None
-        yield Batch(found, list(part), [document] * count)
+        # no document: joining one costs by its size, and a matrix may have millions of rows
+        yield Batch(found, list(part), [None] * count)
         first += count
     if keys is not None and next(keys, []):
         raise refused(f"{name}: more keys than its {rows.rows} vectors")

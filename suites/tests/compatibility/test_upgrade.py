@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from suites.tests.compatibility.test_versions import folder, wanted  # noqa: F401  # fixtures
+from suites.tests.compatibility import test_versions
 from titanstore import EmbeddingStore, NewerFormatError, StoreConfig
 from titanstore.folder import FORMAT_VERSION
 from titanstore.migration import migrate, undo_migration
 
 FAST = StoreConfig(durability="power_cut_may_lose_store", publish=False)
 OLDER = FORMAT_VERSION - 1
+folder, wanted = test_versions.folder, test_versions.wanted  # fixtures
 
 
 @pytest.fixture
@@ -41,40 +42,40 @@ def format_of(path: Path) -> int:
     return int(json.loads((path / "STORE").read_text())["format"])
 
 
-def assert_holds(store: EmbeddingStore, wanted: dict[str, bytes]) -> None:
-    assert {key: store.get(key).tobytes() for key in wanted} == wanted
+def assert_holds(store: EmbeddingStore, bits: dict[str, bytes]) -> None:
+    assert {key: store.get(key).tobytes() for key in bits} == bits
     assert store.check().problems == ()
 
 
 def test_an_older_store_is_read_and_written_without_being_raised(
     older: tuple[Path, dict[str, bytes]],
 ) -> None:
-    path, wanted = older
+    path, rows = older
     with EmbeddingStore.open(path, FAST, read_only=True) as store:
-        assert_holds(store, wanted)
+        assert_holds(store, rows)
     row = np.arange(32, dtype=np.float32)
     with EmbeddingStore.open(path, FAST) as store:
         store.put("new", row)
         store.maintain()
     assert format_of(path) == OLDER
     with EmbeddingStore.open(path, FAST) as store:
-        assert_holds(store, wanted | {"new": row.tobytes()})
+        assert_holds(store, rows | {"new": row.tobytes()})
 
 
 def test_a_migration_raises_it_and_its_undo_gives_every_bit_back(
     older: tuple[Path, dict[str, bytes]], tmp_path: Path
 ) -> None:
-    path, wanted = older
+    path, rows = older
     np.save(tmp_path / "m.npy", np.ones((3, 8), np.float32))
     migrate(tmp_path / "m.npy", path, config=FAST)
     assert format_of(path) == FORMAT_VERSION
     with EmbeddingStore.open(path, FAST) as store:
-        assert_holds(store, wanted)
+        assert_holds(store, rows)
         assert len(store) == 43
     undo_migration(path, config=FAST)
     with EmbeddingStore.open(path, FAST) as store:
-        assert_holds(store, wanted)
-        assert (len(store), store.document_keys("document")) == (40, list(wanted))
+        assert_holds(store, rows)
+        assert (len(store), store.document_keys("document")) == (40, list(rows))
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -82,7 +83,7 @@ def test_killed_at_the_raise_it_is_of_one_format_or_the_other(
     moment: str, older: tuple[Path, dict[str, bytes]]
 ) -> None:
     """kill -9 just before and just after the header's replacement."""
-    path, wanted = older
+    path, rows = older
     code = f"""
 import os, signal, sys
 from titanstore import EmbeddingStore
@@ -99,10 +100,10 @@ with EmbeddingStore.open(sys.argv[1]) as store:
     assert done.returncode == -signal.SIGKILL
     assert format_of(path) == (FORMAT_VERSION if moment == "after" else OLDER)
     with EmbeddingStore.open(path, FAST) as store:
-        assert_holds(store, wanted)
+        assert_holds(store, rows)
         assert store.versions() == []
         store.snapshot("again")
-        assert_holds(store, wanted)
+        assert_holds(store, rows)
     assert format_of(path) == FORMAT_VERSION
 
 
@@ -118,8 +119,8 @@ def test_a_newer_store_is_refused_and_left_alone(older: tuple[Path, dict[str, by
 
 
 def test_maintenance_upgrades_segments_of_version_1(
-    folder: Path,  # noqa: F811  # the golden segment of version 1 in a store of its release
-    wanted: dict[str, bytes],  # noqa: F811
+    folder: Path,  # the golden segment of version 1 in a store of its release
+    wanted: dict[str, bytes],
 ) -> None:
     """Search needs rows that version 1 has not: `maintain` writes such vectors once more."""
 
