@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("vectors", type=int)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--plain", action="store_true", help="store raw frames: faster")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="titanstore-migration-"))
     folder.mkdir(exist_ok=True)
@@ -57,6 +59,8 @@ def main() -> None:
             print(done, seen[-1], flush=True)  # noqa: T201
 
     config = StoreConfig(durability="power_cut_may_lose_store")
+    if given.plain:
+        config = replace(config, compression=False, search=False)
     begin = time.monotonic()
     done = migrate(source, folder / "store", config=config, progress=look)
     print(  # noqa: T201

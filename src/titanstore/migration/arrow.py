@@ -99,7 +99,7 @@ class ParquetFiles:
 
     def count(self) -> int | None:
         """Rows, by the footers."""
-        return sum(file.metadata.num_rows for _, file in self._files())
+        return sum(int(file.metadata.num_rows) for _, file in self._files())
 
     def batches(self) -> Iterator[Batch]:
         """All rows; of a file, in order."""

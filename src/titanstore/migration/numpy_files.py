@@ -259,8 +259,9 @@ class NumpyFolder:
                 if len(found.keys) > 1:
                     yield found
                     continue
-                for held, more in zip(waiting, found, strict=True):
-                    held.extend(more)  # type: ignore[arg-type]
+                waiting.keys.extend(found.keys)
+                waiting.vectors.extend(found.vectors)
+                waiting.documents.extend(found.documents)
                 if len(waiting.keys) >= self._options.batch_rows:
                     yield waiting
                     waiting = Batch([], [], [])

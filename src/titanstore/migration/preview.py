@@ -15,7 +15,7 @@ from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import NotFoundError
 from titanstore.migration.find import open_source
-from titanstore.migration.run import exact_batch, files_only
+from titanstore.migration.run import exact_batch, files_only, stored_vectors
 from titanstore.migration.source import SourceOptions
 from titanstore.store import EmbeddingStore
 from titanstore.vectors import same_bits
@@ -88,7 +88,10 @@ def preview(
             there = None
         total = opened.count()
         for batch in opened.batches():
-            for key, vector in exact_batch(batch, chosen).items():
+            given = exact_batch(batch, chosen)
+            known = [key for key in given if there is not None and key in there]
+            stored = {} if there is None else stored_vectors(there, known)
+            for key, vector in given.items():
                 dimensions[vector.size] = dimensions.get(vector.size, 0) + 1
                 place = int(rng.integers(0, rows + 1))  # reservoir sampling: each row alike
                 if len(sample) < _SAMPLE:
@@ -96,9 +99,9 @@ def preview(
                 elif place < _SAMPLE:
                     sample[place] = vector.copy()
                 rows += 1
-                if there is None or key not in there:
+                if key not in stored:
                     raw_bytes += 4 * vector.size
-                elif same_bits(there.get(key), vector):
+                elif same_bits(stored[key], vector):
                     present += 1
                 else:
                     conflicts += 1

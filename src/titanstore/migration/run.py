@@ -11,7 +11,7 @@ from typing import Literal
 
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
-from titanstore.errors import ErrorKind, MigrationError, NotFoundError
+from titanstore.errors import ErrorKind, InvalidInputError, MigrationError, NotFoundError
 from titanstore.migration import marks
 from titanstore.migration.exact import exact_vector
 from titanstore.migration.find import open_source
@@ -185,8 +185,10 @@ class _Mover:
     def _move_batch(self, batch: Batch, fingerprint: str) -> None:
         wanted: dict[str, Vector] = {}
         to_write: set[str] = set()
-        for key, vector in exact_batch(batch, self._options).items():
-            there = self._reader.get(key) if key in self._store else None
+        given = exact_batch(batch, self._options)
+        stored = stored_vectors(self._reader, [key for key in given if key in self._store])
+        for key, vector in given.items():
+            there = stored.get(key)
             if there is None:
                 self._added += 1
                 to_write.add(key)
@@ -207,8 +209,9 @@ class _Mover:
             if to_write & rows.keys() or not self._is_member(document, rows):
                 self._begin(fingerprint)
                 self._store.put_many(list(rows), list(rows.values()), document)
+        stored = stored_vectors(self._reader, list(wanted))
         for key, vector in wanted.items():
-            if not same_bits(self._reader.get(key), vector):
+            if not same_bits(stored[key], vector):
                 raise MigrationError(
                     f"{key!r} does not read back as it was written: stop, and run titanstore check",
                     ErrorKind.NOT_AS_WRITTEN,
@@ -250,6 +253,15 @@ class _Mover:
         """Does the store have it from before this migration?"""
         view = self._store.at(before)
         return key in view and same_bits(view.get(key), there)
+
+
+def stored_vectors(reader: EmbeddingStore, keys: list[str]) -> dict[str, Vector]:
+    """What the store has for these keys, all of which it has."""
+    try:
+        rows = list(reader.get_many(keys))  # decoded together: several times as fast
+    except InvalidInputError:  # of several dimensions
+        rows = [reader.get(key) for key in keys]
+    return dict(zip(keys, rows, strict=True))
 
 
 def exact_batch(batch: Batch, options: SourceOptions) -> dict[str, Vector]:

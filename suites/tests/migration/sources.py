@@ -95,7 +95,7 @@ def write_langchain(folder: Path, rows: Rows) -> tuple[Path, SourceOptions]:
     from langchain_classic.storage import LocalFileStore
     from langchain_core.embeddings import Embeddings
 
-    vectors = dict(zip(keys_of(len(rows)), rows.tolist(), strict=True))
+    vectors: dict[str, list[float]] = dict(zip(keys_of(len(rows)), rows.tolist(), strict=True))
 
     class Known(Embeddings):  # type: ignore[misc]
         def embed_documents(self, texts: list[str]) -> list[list[float]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_digits_that_name_no_float32_are_refused_even_then(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.complex64, np.bool_, "U4", "f2,f4"])
-def test_what_is_no_float_is_refused(dtype: object, tmp_path: Path) -> None:
+def test_what_is_no_float_is_refused(dtype: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", np.zeros((2, 3), dtype))
     assert "only floats" in str(refusal(tmp_path / "m.npy"))
 
@@ -284,6 +285,7 @@ def test_a_conflict_is_counted_skipped_or_refused(tmp_path: Path) -> None:
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:
+    given: Any
     for given in (
         {"text": "t"},
         {"model": "m"},
@@ -293,7 +295,7 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         {"dimension": 0},
     ):
         with pytest.raises(MigrationError):
-            SourceOptions(**given)  # type: ignore[arg-type]
+            SourceOptions(**given)
 
 
 @pytest.mark.parametrize(("kind", "package"), [("parquet", "pyarrow"), ("lance", "lancedb")])
@@ -314,9 +316,8 @@ def test_a_store_that_reads_back_otherwise_is_noticed(
     path, options = write_jsonl(tmp_path, rows_of(5))
     put_many = EmbeddingStore.put_many
 
-    def put_others(self: EmbeddingStore, keys: list[str], vectors: list[object], *rest: object):  # type: ignore[no-untyped-def]
-        changed = [np.negative(vector) for vector in vectors]  # type: ignore[call-overload]
-        return put_many(self, keys, changed, *rest)  # type: ignore[arg-type]
+    def put_others(self: EmbeddingStore, keys: Any, vectors: Any, *rest: Any) -> None:
+        put_many(self, keys, [np.negative(vector) for vector in vectors], *rest)
 
     monkeypatch.setattr(EmbeddingStore, "put_many", put_others)
     assert refusal(path, options).kind is ErrorKind.NOT_AS_WRITTEN
@@ -352,12 +353,13 @@ def test_every_kind_has_a_name_that_can_be_given(tmp_path: Path) -> None:
     folder, file = tmp_path / "folder", tmp_path / "file"
     folder.mkdir()
     file.touch()
+    kind: Any
     for kind in ("lance", "langchain"):
         with pytest.raises(MigrationError, match="is a file"):
-            open_source(file, SourceOptions(kind=kind))  # type: ignore[arg-type]
+            open_source(file, SourceOptions(kind=kind))
     for kind in ("sqlite", "jsonl"):
         with pytest.raises(MigrationError, match="is a folder"):
-            open_source(folder, SourceOptions(kind=kind))  # type: ignore[arg-type]
+            open_source(folder, SourceOptions(kind=kind))
     with pytest.raises(MigrationError, match="goes with"):
         open_source(folder, SourceOptions(kind="parquet", keys_file=file))
     with pytest.raises(MigrationError, match="goes with"):
