@@ -15,7 +15,7 @@ from titanstore import StoreConfig
 from titanstore.migration import SourceOptions, migrate, open_source
 
 FAST = StoreConfig(durability="power_cut_may_lose_store", publish=False)
-_FEW, _MANY, _BATCH = 150, 1200, 64
+_FEW, _MANY, _BATCH = 100, 800, 32
 # arrow and lance allocate outside Python's sight: the long form measures the process
 SEEN = {name: WRITERS[name] for name in ("npy", "npz", "npy-folder", "sql-store", "jsonl-gz")}
 
@@ -50,7 +50,7 @@ def test_reading_takes_the_same_memory_for_eight_times_as_many(
 
 def test_a_whole_migration_keeps_nothing_of_a_batch(tmp_path: Path) -> None:
     """Live objects half-way and at the end, without tiers, which would fill up to their budget."""
-    rows = rows_of(768, 64)
+    rows = rows_of(384, 64)
     np.save(tmp_path / "m.npy", rows)
     seen: list[int] = []
 

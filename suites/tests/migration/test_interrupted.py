@@ -54,7 +54,7 @@ def run(*words: object) -> tuple[int, str]:
     return found.exit_code, found.output
 
 
-@pytest.fixture(params=["npy", "parquet", "langchain", "sql-store"])
+@pytest.fixture(params=["npy", "sql-store"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, list[object]]:
     folder = tmp_path / "source"
     folder.mkdir()
