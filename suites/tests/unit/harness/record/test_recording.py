@@ -297,8 +297,9 @@ def test_without_live_or_a_budget_nothing_is_called(
     assert service.calls == 0
 
 
-def test_killed_in_the_middle_it_goes_on_and_pays_one_call_twice_at_most(
-    wire: Wire, service: Service, texts: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_in_the_middle_it_goes_on_and_pays_for_nothing_twice(
+    kind: signal.Signals, wire: Wire, service: Service, texts: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "live"
     child = (
@@ -307,7 +308,7 @@ def test_killed_in_the_middle_it_goes_on_and_pays_one_call_twice_at_most(
         "keep = Journal.keep\n"
         "def keep_and_die(self, body, **told):\n"
         "    found = keep(self, body, **told)\n"
-        "    if len(self.entries) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    if len(self.entries) == 3: os.kill(os.getpid(), {int(kind)})\n"
         "    return found\n"
         "Journal.keep = keep_and_die\n"
         "from harness.record.commands import command\n"
@@ -315,9 +316,19 @@ def test_killed_in_the_middle_it_goes_on_and_pays_one_call_twice_at_most(
     )
     words = [str(word) for word in words_of(wire, texts, folder)]
     done = subprocess.run(
-        [sys.executable, "-c", child, *words[1:]], capture_output=True, check=False, timeout=120
+        [sys.executable, "-c", child, *words[1:]],
+        capture_output=True,
+        check=False,
+        timeout=120,
+        text=True,
     )
-    assert done.returncode == -signal.SIGKILL
+    if kind is signal.SIGINT:
+        assert done.returncode == 130
+        assert "the same command goes on" in done.stderr
+        assert "3 answers" in done.stdout
+        assert len(load_bodies(folder)) == 3
+    else:
+        assert done.returncode == -kind
     assert service.calls == 3
     code, output = harness(*words)
     assert code == 0, output
