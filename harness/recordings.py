@@ -75,6 +75,8 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
         raise UsageError(f"no live recordings in {folder}; {hint}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder}: provenance.json cannot be used: {error}") from error
+    if not is_live and any(entry.get("tier") == "elsewhere" for entry in entries):
+        raise UsageError(f"{folder} has answers that Bedrock itself did not give (--endpoint-url)")
     if not is_live:
         raise UsageError(f"{folder} does not hold recordings of harness record; {hint}")
     return list(entries)

@@ -42,6 +42,8 @@ class Entry:
         Picodollars.
     at_s
         Unix time.
+    host
+        That answered; only Bedrock's own makes live evidence.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Entry:
     at_s: float
     region: str
     machine: str
+    host: str
 
 
 class Journal:

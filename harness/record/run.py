@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from fixtures.titan.recorded import request_digest
 from harness.errors import HarnessError
@@ -55,7 +56,12 @@ def record(
     Each answer is durable before the next call. Raises as `ask`; HarnessError after 3 calls in a
     row without an answer.
     """
-    told = {"model": job.model, "region": client.meta.region_name, "machine": job.machine}
+    told = {
+        "model": job.model,
+        "region": client.meta.region_name,
+        "machine": job.machine,
+        "host": urlsplit(client.meta.endpoint_url).hostname or "",
+    }
     answered = lost = 0
     for text, turn in job.turns():
         request = {"inputText": text, **job.options}

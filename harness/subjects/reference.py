@@ -11,7 +11,6 @@ from typing import Any
 
 import titanstore
 from harness.subject import Vectors
-from titanstore.migration import SourceOptions, migrate
 
 __all__ = [
     "LOADED_ON_USE",
@@ -76,6 +75,9 @@ def _with_digest(settings: dict[str, object]) -> tuple[dict[str, object], str]:
 
 def migrate_npy(source: Path, keys_file: Path, path: Path, settings: Mapping[str, object]) -> None:
     """Move the rows of a .npy into a store, with a key a line of `keys_file`; raises StoreError."""
+    # here: workers that weigh a process must not carry sqlite3, zipfile and the like
+    from titanstore.migration import SourceOptions, migrate
+
     migrate(
         source,
         path,

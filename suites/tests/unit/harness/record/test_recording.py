@@ -126,7 +126,8 @@ def test_what_is_recorded_is_what_was_sent(
     replayed = RecordedTitan(bodies).answer(V2, json.dumps({"inputText": TEXTS[3]}).encode())
     assert replayed.body == service.sent[3]
     (entry,) = json.loads((folder / "provenance.json").read_text())
-    assert entry["tier"] == "live"
+    assert entry["tier"] == "elsewhere"  # a server of ours is not Bedrock
+    assert "127.0.0.1" in entry["sources"][0]
     assert entry["machine"] == [machine_id(machine())]
     assert "us-west-2" in entry["sources"][0]
     assert time.time() - 300 < entry["recorded_s"][0] <= entry["recorded_s"][1] <= time.time()
@@ -398,6 +399,15 @@ def test_answers_that_drift_are_told_in_units_of_the_last_place(
 # ---------------------------------------------------------------- --titan
 
 
+def as_bedrocks(folder: Path) -> None:
+    """What the journal would say if Bedrock had answered: its own host."""
+    journal = folder / "journal.jsonl"
+    host = '"host": "bedrock-runtime.us-west-2.amazonaws.com"'
+    journal.write_text(journal.read_text().replace('"host": "127.0.0.1"', host))
+    with Journal.locked(folder) as found:
+        write_sets(found)
+
+
 def test_titan_says_which_folder_and_whose(
     wire: Wire, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +415,9 @@ def test_titan_says_which_folder_and_whose(
     with pytest.raises(UsageError, match=r"no live recordings .* harness record --live"):
         recorded_folder("live", folder)
     harness(*words_of(wire, texts, folder))
+    with pytest.raises(UsageError, match="Bedrock itself did not give"):
+        recorded_folder("live", folder)
+    as_bedrocks(folder)
     assert recorded_folder("live", folder) == folder
     assert recorded_folder("recorded", folder) == folder
     assert recorded_folder("emulated", None) is None
