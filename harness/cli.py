@@ -14,7 +14,6 @@ from typing import Any
 import click
 from rich.console import Console
 
-from fixtures.titan.recorded import usual_folder
 from harness.anchor_files import make_anchor
 from harness.commands import bench, trend
 from harness.compare.commands import calibrate as calibrate_command
@@ -31,6 +30,8 @@ from harness.hotpaths.page import is_hotpaths
 from harness.memory.commands import memory, show_profile
 from harness.memory.page import is_profile
 from harness.prove.commands import command as prove_command
+from harness.record.commands import command as record_command
+from harness.recordings import TITANS, recorded_folder
 from harness.reliability.commands import command as reliability_command
 from harness.report.model import read_report
 from harness.report.terminal import render_terminal
@@ -86,6 +87,7 @@ main.add_command(compare_command)
 main.add_command(calibrate_command)
 main.add_command(soak_command)
 main.add_command(reliability_command)
+main.add_command(record_command)
 
 
 main.add_command(bench)
@@ -138,6 +140,13 @@ def _run_folder(run: Path | None) -> Path:
     help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
 )
 @click.option(
+    "--titan",
+    type=click.Choice(TITANS),
+    default="recorded",
+    show_default=True,
+    help="live: what harness record made on this machine. emulated: no recordings.",
+)
+@click.option(
     "--git",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Also replay the history of this repository; its row then decides.",
@@ -170,7 +179,7 @@ def gate(**given: Any) -> None:
     """Measure, judge, and write a report; the exit status is the decision."""
     console = Console(stderr=True)
     reports = given.pop("reports") or project_root() / "reports"
-    recorded = given.pop("recorded") or usual_folder()
+    recorded = recorded_folder(given["titan"], given.pop("recorded"))
     options = Options(
         reports=reports,
         recorded=recorded,

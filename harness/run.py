@@ -42,6 +42,7 @@ from harness.measures.base import SIZES, Context, Plan, Sizes
 from harness.population import build_store
 from harness.prepare import prepare
 from harness.prove.proof import Identity, gates_digest
+from harness.recordings import Titan, age_of
 from harness.report.write import write_report
 from harness.soak.collect import collect_soak, copied_segments
 from harness.subjects.reference import ReferenceSubject, effective_config
@@ -128,6 +129,8 @@ class Options:
         Folder of source files; None: the standard library of the running Python.
     recorded
         Folder of recorded vectors, None if there are none.
+    titan
+        "live" if this machine recorded them: their evidence tier then.
     anchor
         Folder or file of an anchor; None: the newest below `reports`, of this machine if one is.
     empty_body
@@ -146,6 +149,7 @@ class Options:
     config: Path | None = None
     corpus: Path | None = None
     recorded: Path | None = None
+    titan: Titan = "recorded"
     git: Path | None = None
     waivers: Path | None = None
     anchor: Path | None = None
@@ -345,6 +349,7 @@ def _measure(
         updated=made.updated,
         recorded=recorded,
         recorded_folder=options.recorded,
+        recorded_tier="live" if options.titan == "live" else "recorded",
         git=options.git,
         step=progress.step,
     )
@@ -354,6 +359,8 @@ def _measure(
         raise HarnessError(f"two measurements of one name: {sorted(ids)}")
     digests = {name: p.corpus_digest for name, p in (made.populations | made.further).items()}
     digests |= {f"recorded {group.name}": group.digest for group in recorded}
+    if options.titan == "live" and options.recorded is not None:
+        digests["recorded live"] = age_of(options.recorded)
     return measurements, _absent(options, {m.id for m in measurements}, recorded), digests
 
 

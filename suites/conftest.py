@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--titan",
-        choices=("emulated", "recorded"),
+        choices=("emulated", "recorded", "live"),
         default="emulated",
         help="where the mocked Bedrock's answers come from",
     )

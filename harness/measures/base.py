@@ -113,6 +113,8 @@ class Context:
         Vectors that Titan really returned; empty where there are none.
     recorded_folder
         Where they are, and the bodies that they came in; None where there are none.
+    recorded_tier
+        "live" if this machine recorded them, by `harness record`; else "recorded".
     git
         Repository whose history is replayed, if any.
     step
@@ -135,6 +137,7 @@ class Context:
     prepared: Mapping[str, Population] = field(default_factory=dict)
     updated: Mapping[str, Population] = field(default_factory=dict)
     recorded_folder: Path | None = None
+    recorded_tier: str = "recorded"
     step: Callable[[], None] = field(default=lambda: None)
 
     def of_size(self, vectors: int) -> Population:

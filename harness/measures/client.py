@@ -60,7 +60,7 @@ def _plans(context: Context) -> list[Plan]:
     if folder is not None and (folder / "bodies" / "index.json").exists():
         job = {"recorded": str(folder), **_job(context)}
         population = {"bodies": len(load_bodies(folder))}
-        plans.append(_plan("quality.api-recorded", "recorded", population, [job]))
+        plans.append(_plan("quality.api-recorded", context.recorded_tier, population, [job]))
     return plans
 
 

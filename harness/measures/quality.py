@@ -15,7 +15,7 @@ from harness.measurement import Measurement, Process
 from harness.measures.base import Context, Plan
 from harness.statistics import error_rate_bound
 from harness.subject import Vectors
-from harness.subjects.reference import ReferenceSubject
+from harness.subjects.reference import ReferenceSubject, migrate_npy
 
 __all__ = ["PATHS_ABSENT", "measure", "plan", "sample"]
 
@@ -23,7 +23,6 @@ __all__ = ["PATHS_ABSENT", "measure", "plan", "sample"]
 PATHS_ABSENT = (
     "shared pool",
     "delta",
-    "migration",
     "crash recovery (tested in suites/tests/crash, not measured here)",
 )
 _BATCH = 1_000
@@ -55,7 +54,7 @@ def _recorded(context: Context) -> list[Plan]:
         return []
     count = sum(len(group.vectors) for group in context.recorded)
     population = {"sets": len(jobs), "vectors": count}
-    return [_plan("quality.bits-recorded", "recorded", population, jobs)]
+    return [_plan("quality.bits-recorded", context.recorded_tier, population, jobs)]
 
 
 def _emulated(context: Context) -> list[Plan]:
@@ -195,7 +194,27 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
         _compare_versions(subject, keys, rows, comparison, name)
         subject.close()
         _compare_reads(path / name, settings, keys, rows, comparison, name)
+    _compare_migrated(job, keys, rows, comparison)
     return comparison.answer()
+
+
+def _compare_migrated(
+    job: Mapping[str, Any], keys: Sequence[str], rows: Sequence[Vectors], comparison: _Comparison
+) -> None:
+    """The same vectors moved by `titanstore migrate` from the .npy that they lie in."""
+    path = Path(job["store"]) / "migrated"
+    listed = path.with_name("keys.txt")
+    listed.write_text("".join(f"{key}\n" for key in keys), encoding="utf-8")
+    try:
+        migrate_npy(Path(job["vectors"]), listed, path, job["settings"])
+    except ReferenceSubject.errors as error:
+        comparison.errors.append(f"migrated: {error}")
+        comparison.differing.append(float(sum(row.size for row in rows)))
+        return
+    subject = ReferenceSubject(path, job["settings"], read_only=True)
+    for key, row in zip(keys, rows, strict=True):
+        comparison.vector("migrated", row, partial(subject.get, key))
+    subject.close()
 
 
 def _compare_versions(

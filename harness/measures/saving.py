@@ -90,7 +90,7 @@ def _recorded(context: Context, group: RecordedSet, catalog: _Catalog) -> list[P
     return _plans(
         context,
         group.name,
-        "recorded",
+        context.recorded_tier,
         population,
         folder,
         catalog,

@@ -96,7 +96,7 @@ def _recorded(context: Context) -> list[Plan]:
         "queries": context.sizes.search_queries,
         "queries are of": "each dimension",
     }
-    return [_plan("quality.search-recorded", "recorded", shown, jobs)]
+    return [_plan("quality.search-recorded", context.recorded_tier, shown, jobs)]
 
 
 def _plan(

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fixtures.titan.recorded import usual_folder
 from harness.display import ConsoleProgress
 from harness.environment import project_root
 from harness.memory.findings import Finding
 from harness.memory.page import estimate_text, write_memory_page
 from harness.memory.profile import MemoryOptions, profile_memory
+from harness.recordings import TITANS, recorded_folder
 from harness.signals import INTERRUPTED, sigterm_tidies_up
 
 __all__ = ["memory", "show_profile"]
@@ -52,6 +52,13 @@ _WIDTH_MAX = 120
     "--recorded",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
+)
+@click.option(
+    "--titan",
+    type=click.Choice(TITANS),
+    default="recorded",
+    show_default=True,
+    help="live: what harness record made on this machine. emulated: synthetic vectors.",
 )
 @click.option(
     "--leak-bytes",
@@ -94,7 +101,7 @@ def memory(**given: Any) -> None:
         chosen["operations"] = operations
     options = MemoryOptions(
         reports=reports,
-        recorded=given.pop("recorded") or usual_folder(),
+        recorded=recorded_folder(given.pop("titan"), given.pop("recorded")),
         command=("harness", *(shlex.quote(word) for word in sys.argv[1:])),
         **given,
         **chosen,

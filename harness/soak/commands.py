@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from fixtures.titan.recorded import usual_folder
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.gates import EXIT_CODES, Verdict
+from harness.recordings import TITANS, Titan, recorded_folder
 from harness.signals import INTERRUPTED, sigterm_tidies_up
 from harness.soak.decide import HOURS, Judgement, judge_soak
 from harness.soak.driver import Driver, locked
@@ -108,6 +108,13 @@ _MINUTES = click.option(
     help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
 )
 @click.option(
+    "--titan",
+    type=click.Choice(TITANS),
+    default="recorded",
+    show_default=True,
+    help="live: what harness record made on this machine. emulated: imitations.",
+)
+@click.option(
     "--inject",
     type=click.Choice(INJECTIONS),
     help="Put in a fault, to see that it is noticed; such a soak never passes.",
@@ -125,6 +132,7 @@ def run(
     folder: Path | None,
     config: Path | None,
     recorded: Path | None,
+    titan: Titan,
     inject: str | None,
     is_simulated: bool,
 ) -> None:
@@ -137,7 +145,7 @@ def run(
         settings, config_digest = effective_config(config)
     except ReferenceSubject.errors as error:
         raise UsageError(str(error)) from error
-    source = recorded or usual_folder()
+    source = recorded_folder(titan, recorded)
     try:
         values = Values.from_folder(source, seed)
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ __all__ = [
     "effective_config",
     "effective_settings",
     "embedding_key",
+    "migrate_npy",
 ]
 
 embedding_key = titanstore.embedding_key
@@ -70,6 +71,19 @@ def effective_settings(
 def _with_digest(settings: dict[str, object]) -> tuple[dict[str, object], str]:
     text = json.dumps(settings, sort_keys=True)
     return settings, hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def migrate_npy(source: Path, keys_file: Path, path: Path, settings: Mapping[str, object]) -> None:
+    """Move the rows of a .npy into a store, with a key a line of `keys_file`; raises StoreError."""
+    # here: workers that weigh a process must not carry sqlite3, zipfile and the like
+    from titanstore.migration import SourceOptions, migrate
+
+    migrate(
+        source,
+        path,
+        SourceOptions(keys_file=keys_file),
+        config=titanstore.StoreConfig(**settings),  # type: ignore[arg-type]  # checked
+    )
 
 
 class ReferenceSubject:

@@ -14,6 +14,7 @@ import click
 
 from titanstore.config import load_config
 from titanstore.errors import CorruptionError, StoreError
+from titanstore.migration.commands import command as migrate_command
 from titanstore.monitor.live import is_terminal, snapshot_json, snapshot_lines, watch
 from titanstore.rebuild import rebuild_from_lance
 from titanstore.store import EmbeddingStore
@@ -31,6 +32,9 @@ class _Commands(click.Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("\ninterrupted", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None
+        except StoreError as error:  # of a command that opens no store by `_opened`
+            refusal = Damage if isinstance(error, CorruptionError) else Refusal
+            raise refusal(f"{error} [{error.kind}]") from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -282,3 +286,6 @@ def diff(path: Path, a: str, b: str | None) -> None:
             click.echo(f"{sign} {name if name.isprintable() else repr(name)}")
     if not found:
         click.echo("no difference")
+
+
+main.add_command(migrate_command)

@@ -10,6 +10,7 @@ StoreError
     StorageError                           free space or mend the disk, then try again
     ClosedError                            open the store again (in this process)
     AnswerError                            ask the model again; nothing was stored
+    MigrationError                         mend the source, or say how to read it
 """
 
 from __future__ import annotations
@@ -62,6 +63,12 @@ class ErrorKind(StrEnum):
     NO_VECTOR = "no-vector"
     NOT_TITAN = "not-titan"
     NO_CLIENT = "no-client"
+    BAD_SOURCE = "bad-source"
+    INEXACT = "inexact"
+    CONFLICT = "conflict"
+    SOURCE_CHANGED = "source-changed"
+    NOT_AS_WRITTEN = "not-as-written"
+    MISSING_PACKAGE = "missing-package"
 
 
 class StoreError(Exception):
@@ -109,3 +116,7 @@ class ClosedError(StoreError):
 
 class AnswerError(StoreError):
     """The model answered without a vector. Nothing was stored."""
+
+
+class MigrationError(StoreError):
+    """A source cannot be moved whole. What was moved before stays, and can be undone."""

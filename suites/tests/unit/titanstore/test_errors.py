@@ -21,6 +21,7 @@ TREE: dict[str, tuple[type[Exception], ...]] = {
     "StorageError": (),
     "ClosedError": (),
     "AnswerError": (),
+    "MigrationError": (),
 }
 KINDS = (
     "empty-key",

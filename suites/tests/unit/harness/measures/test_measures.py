@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 
 from harness.measurement import Measurement, Process
-from harness.measures import disk, hits, hot, memory, quality, saving, sharing, startup
+from harness.measures import (
+    disk,
+    hits,
+    hot,
+    memory,
+    quality,
+    saving,
+    searching,
+    sharing,
+    startup,
+)
 from harness.measures.base import SIZES, Context
 from harness.population import build_store
 from harness.subjects.reference import (
@@ -218,11 +228,31 @@ def test_bits_are_compared_by_every_path(taken: dict[str, list[Measurement]]) ->
         assert one.context["first_errors"] == []
         assert one.context["compared_vectors"] == sum(len(p.values) for p in one.processes)
     paths = found["quality.bits-emulated"].context["paths"]
-    for word in ("cold", "hot", "warm", "batch", "just written", "uncompressed", "stored"):
+    for word in (
+        "cold",
+        "hot",
+        "warm",
+        "batch",
+        "just written",
+        "uncompressed",
+        "stored",
+        "migrated",
+    ):
         assert any(word in path and number for path, number in paths.items()), word
     assert found["quality.bits-hostile"].evidence == "synthetic"
     assert found["quality.bits-recorded"].evidence == "recorded"
     assert sum(len(p.values) for p in found["quality.bits-hostile"].processes) >= 400
+
+
+def test_what_this_machine_recorded_is_live_evidence(context: Context) -> None:
+    """By --titan=live alone: a folder's own word is not enough."""
+    for tier in ("recorded", "live"):
+        asked = replace(context, recorded_tier=tier)
+        plans = [*quality.plan(asked), *saving.plan(asked), *searching.plan(asked)]
+        tiers = {plan.name: plan.evidence for plan in plans}
+        assert tiers["quality.bits-recorded"] == tiers["quality.search-recorded"] == tier
+        assert tiers["compression.saving-v1_chunks"] == tier
+        assert {found for name, found in tiers.items() if "emulated" in name} == {"emulated"}
 
 
 def damaged_copy(context: Context, name: str, damage: Callable[[Path], None]) -> Context:

@@ -1,0 +1,1 @@
+"""Real answers of Titan, recorded within a budget: `harness record --live`."""
