@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -97,9 +98,7 @@ class Embedder:
         InvalidInputError
             As `request`.
         """
-        request = self.request(text)
-        found = self._resident(request)
-        return self._called(request, text)[0] if found is None else found
+        return self._embedded(text, to_fill=False)
 
     def floats(self, text: str) -> list[float]:
         """The Python floats that parsing Titan's body gives, of one text. Raises as `embed`."""
@@ -169,9 +168,10 @@ class Embedder:
         -------
         Warmed
             What was there, what was embedded, and errors by name: one text that fails, or one that
-            Titan refuses, does not end the others.
+            Titan refuses, does not end the others. The setting `rollout_percent` has no say here.
         """
-        return warmed(texts, self.has, self.embed, parallel, progress)
+        fill = functools.partial(self._embedded, to_fill=True)
+        return warmed(texts, self.has, fill, parallel, progress)
 
     def has(self, text: str) -> bool:
         """Does the store have the whole answer of a text? Calls nobody. Raises as `request`."""
@@ -180,11 +180,16 @@ class Embedder:
 
     # -- parts -----------------------------------------------------------------------------
 
+    def _embedded(self, text: str, *, to_fill: bool) -> Vector:
+        request = self.request(text)
+        found = self._resident(request, to_fill=to_fill)
+        return self._called(request, text, to_fill=to_fill)[0] if found is None else found
+
     def _fields(self, text: str) -> dict[str, Any]:
         return {"inputText": text, **self._options}
 
-    def _resident(self, request: TitanRequest) -> Vector | None:
-        if self._calls.is_past:
+    def _resident(self, request: TitanRequest, *, to_fill: bool = False) -> Vector | None:
+        if self._calls.is_past if to_fill else not self._calls.is_answered(request):
             return None
         found = self._cache.vector(request.key, request.dimension)
         if found is not None:
@@ -192,7 +197,7 @@ class Embedder:
         return found
 
     def _resident_floats(self, request: TitanRequest) -> list[float] | None:
-        if self._calls.is_past:
+        if not self._calls.is_answered(request):
             return None
         digits = self._cache.digits(request.key)
         if digits is None and self._cache.is_answered(request.key):
@@ -200,14 +205,16 @@ class Embedder:
         found = self._resident(request)
         return None if found is None else parsed_numbers(found, digits or Digits.WIDENED)
 
-    def _called(self, request: TitanRequest, text: str) -> tuple[Vector, Callable[[], Any]]:
+    def _called(
+        self, request: TitanRequest, text: str, *, to_fill: bool = False
+    ) -> tuple[Vector, Callable[[], Any]]:
         arguments = {
             "modelId": self._model_id,
             "body": json.dumps(self._fields(text)),
             "accept": "application/json",
             "contentType": "application/json",
         }
-        found, body = self._calls.embedded(request, arguments)
+        found, body = self._calls.embedded(request, arguments, to_fill=to_fill)
         return found.vector, lambda: orjson.loads(body)["embedding"]
 
     def _each(
