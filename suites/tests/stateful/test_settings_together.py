@@ -1,16 +1,17 @@
 """Two settings that are right alone must be right together: wrong vectors, hits or documents.
 
 Every pair of values of two settings is in some store below. Each of these stores is filled,
-changed, searched, given back to a version, tidied and checked, and so is read and then written
-with the settings of the next one: what one configuration left, every other one must take.
+tidied, changed, searched, given back to a version; then it is read and written with the settings
+of another one, and again with its own: what one configuration left, the next must take.
+Every change of a setting from one value to another is in one of these, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import fields
-from itertools import combinations, cycle
+from dataclasses import asdict, fields
+from itertools import combinations, cycle, permutations
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ Choice = tuple[str, object]
 DIMENSION, ODD_DIMENSION, ROWS, K = 64, 12, 24, 5
 SMALL_SEGMENT_BYTES = 2_000  # stands for the smallest that a caller may ask for: 1 MiB
 VALUES: dict[str, tuple[object, ...]] = {
-    "memory_bytes_max": (920_000, 5_000),
-    "hot_bytes_max": (860_000, 3_000, 0),
+    "memory_bytes_max": (920_000, 40_000),
+    "hot_bytes_max": (860_000, 10_000, 0),  # all rows, nine of them, none
     "warm_bytes_max": (5_000_000, 0),
     "policy": ("probation", "lru"),
     "shared_pool": (False, True),
@@ -156,6 +157,8 @@ class Exercise:
     def __init__(self, folder: Path, *, takes_odd: bool, is_large: bool) -> None:
         self.folder = folder
         self.model = Model()
+        self.turn = 0
+        self.ever = {"never"}
         self.usual, odd = material(1)
         self.later, _ = material(2)
         self.odd = odd if takes_odd else []
@@ -177,13 +180,16 @@ class Exercise:
 
     def change(self, store: EmbeddingStore) -> None:
         """Replace, add and remove by document; replace and delete by key."""
+        last = [key for key in self.model.values if not key.startswith("odd")][-1]  # in some tier
+        self.ever |= self.model.values.keys()
         kept = [(f"k{place}", self.usual[place]) for place in range(6)]
         fresh = [(f"k{place}", self.later[place]) for place in range(6, 8)]
-        chunks = [*kept, *fresh, ("new", self.later[0])]
+        self.turn += 1
+        chunks = [*kept, *fresh, (f"new{self.turn}", self.later[0])]
         store.update_document("a.py", chunks)
         self.model.update_document("a.py", chunks)
-        store.put(f"k{ROWS - 1}", self.later[3])
-        self.model.put([(f"k{ROWS - 1}", self.later[3])], None)
+        store.put(last, self.later[self.turn])
+        self.model.put([(last, self.later[self.turn])], None)
         gone = [f"k{ROWS - 2}", "k0", "never"]
         assert store.delete(gone) == self.model.delete(gone)
 
@@ -195,12 +201,15 @@ class Exercise:
             assert store.documents() == sorted(documents)
             for name, members in documents.items():
                 assert store.document_keys(name) == members
-            for _ in range(2):  # from the disk or a tier, then from where that left it
-                assert {key: store.get(key).tobytes() for key in values} == values
+            for keys in (
+                reversed(values),
+                values,
+            ):  # first what was read last, and may be in a tier
+                assert {key: store.get(key).tobytes() for key in keys} == values
             usual = [key for key in values if not key.startswith("odd")]
             rows = store.get_many(usual)
             assert [row.tobytes() for row in rows] == [values[key] for key in usual]
-            for absent in ("never", *(set(map(str, range(3))) - values.keys())):
+            for absent in sorted(self.ever - values.keys()):
                 assert absent not in store
                 with pytest.raises(NotFoundError):
                     store.get(absent)
@@ -214,6 +223,8 @@ class Exercise:
                 store.search(query, K)
             assert refused.value.kind is ErrorKind.SEARCH_OFF
             return
+        for place in (0, 4, 6, -1):  # what comes, goes and is replaced: each is nearest to itself
+            assert store.search(rows[place], 1)[0].key == keys[place]
         found = [store.search(query, K) for _ in range(2)]  # the second may be a kept result
         assert found[0] == found[1]
         if store.config.search_index == "flat":
@@ -235,12 +246,49 @@ def asks_lance(config: StoreConfig) -> bool:
     return config.search_index == "lance" or config.lance_vectors_min == 0
 
 
-NEXT = [*ROWS_OF_SETTINGS[1:], ROWS_OF_SETTINGS[0]]
+def is_asked(store: EmbeddingStore) -> None:
+    """No search went without a table that its settings want: that would test nothing of it."""
+    if asks_lance(store.config):
+        assert store.stats().counters["lance_searches"]
+        assert store.stats().lance_trouble is None
+
+
+def steps_of(row: Mapping[str, object], after: Mapping[str, object]) -> set[tuple[str, Choice]]:
+    """What changes from one row to another: name, from, to."""
+    given: tuple[dict[str, Any], ...] = (dict(row), dict(after))
+    one, other = (asdict(StoreConfig(**each)) for each in given)
+    return {(name, (str(one[name]), other[name])) for name in one if one[name] != other[name]}
+
+
+def all_steps() -> set[tuple[str, Choice]]:
+    return {
+        (name, (str(value), other))
+        for name, values in VALUES.items()
+        for value, other in permutations(values, 2)
+    }
+
+
+def successors() -> list[dict[str, object]]:
+    """For each row the one whose settings come after it, so that every step is taken."""
+    missing = all_steps()
+    found = []
+    for row in ROWS_OF_SETTINGS:
+        found.append(max(ROWS_OF_SETTINGS, key=lambda each: len(steps_of(row, each) & missing)))
+        missing -= steps_of(row, found[-1])
+    return found
+
+
+AFTER = successors()
+
+
+def test_every_change_of_a_setting_is_made() -> None:
+    made_steps = set().union(*map(steps_of, ROWS_OF_SETTINGS, AFTER))
+    assert not all_steps() - made_steps
 
 
 @pytest.mark.parametrize(
     ("row", "after"),
-    list(zip(ROWS_OF_SETTINGS, NEXT, strict=True)),
+    list(zip(ROWS_OF_SETTINGS, AFTER, strict=True)),
     ids=[f"store{place}" for place in range(len(ROWS_OF_SETTINGS))],
 )
 def test_settings_together(row: dict[str, Any], after: dict[str, Any], tmp_path: Path) -> None:
@@ -251,29 +299,28 @@ def test_settings_together(row: dict[str, Any], after: dict[str, Any], tmp_path:
     work = Exercise(tmp_path / "store", takes_odd=takes_odd, is_large=is_large)
     with EmbeddingStore.open(work.folder, config) as store:
         work.fill(store)
+        store.maintain()
         work.agree(store)
+        is_asked(store)
         before, state = store.snapshot("before"), deepcopy(work.model)
         with EmbeddingStore.open(work.folder, other, read_only=True) as reader:
             work.agree(reader)
             work.change(store)
             work.agree(store, reader)
+            store.maintain()  # LanceDB's tables take up what the rollback then takes back
+            work.ever |= work.model.values.keys()
             store.rollback(before)
             work.model = state
             work.agree(store, reader)
-            store.maintain()
-            work.agree(store, reader)
-            if asks_lance(config):
-                assert store.stats().counters["lance_searches"]
-                assert store.stats().lance_trouble is None
     with EmbeddingStore.open(work.folder, other) as store:
         work.agree(store)
         work.change(store)
         store.maintain()
         work.agree(store)
-        if asks_lance(other):
-            assert store.stats().counters["lance_searches"]
-            assert store.stats().lance_trouble is None
+        is_asked(store)
         assert store.wait_for_prefetch()
     with EmbeddingStore.open(work.folder, config) as store:
+        work.agree(store)
+        work.change(store)
         work.agree(store)
         assert store.check().is_clean
