@@ -1,7 +1,8 @@
-"""The command `titanstore`: look into a store, watch it, check it, tidy it, keep versions."""
+"""The command `titanstore`: look into a store and its settings, check it, keep versions."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import click
 
-from titanstore.config import load_config
+from titanstore.config import StoreConfig, load_config
 from titanstore.errors import CorruptionError, StoreError
 from titanstore.migration.commands import command as migrate_command
 from titanstore.monitor.live import is_terminal, snapshot_json, snapshot_lines, watch
 from titanstore.rebuild import rebuild_from_lance
+from titanstore.settings.facts import facts_of
+from titanstore.settings.origins import explain
+from titanstore.settings.page import as_values, page
 from titanstore.store import EmbeddingStore
 from titanstore.types import Version
 
@@ -48,9 +52,11 @@ def main() -> None:
 
 
 @contextmanager
-def _opened(path: Path, *, read_only: bool) -> Iterator[EmbeddingStore]:
+def _opened(
+    path: Path, *, read_only: bool, settings: StoreConfig | None = None
+) -> Iterator[EmbeddingStore]:
     try:
-        with EmbeddingStore.open(path, load_config(), read_only=read_only, create=False) as store:
+        with EmbeddingStore.open(path, settings, read_only=read_only, create=False) as store:
             yield store
     except StoreError as error:
         refusal = Damage if isinstance(error, CorruptionError) else Refusal
@@ -286,6 +292,40 @@ def diff(path: Path, a: str, b: str | None) -> None:
             click.echo(f"{sign} {name if name.isprintable() else repr(name)}")
     if not found:
         click.echo("no difference")
+
+
+@main.command()
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--file", type=click.Path(path_type=Path), help="A TOML file, below the variables.")
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="An argument, on top.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def config(path: Path | None, file: Path | None, given: tuple[str, ...], as_json: bool) -> None:
+    """Show the settings in force here and now, and where each came from.
+
+    From below to above: defaults, FILE, variables TITANSTORE_*, arguments; fallback tops them all.
+    With PATH, also what the store there has that they do not undo. Exit status 2 if no store could
+    be opened with them; what is wrong is named, with what to do.
+    """
+    arguments = {}
+    for one in given:
+        name, sign, text = one.partition("=")
+        if not sign:
+            raise click.UsageError(f"--set takes NAME=VALUE, got {one!r}")
+        arguments[name] = text
+    explained = explain(file=file, arguments=arguments)
+    facts: list[str] = []
+    if path is not None and explained.config is not None:
+        with _opened(path, read_only=True, settings=explained.config) as store:
+            facts = facts_of(store)
+    if as_json:
+        click.echo(json.dumps(as_values(explained, facts), indent=2))
+    else:
+        for trouble in explained.troubles:
+            click.echo(f"{trouble} [bad-setting]", err=True)
+        for line in page(explained, facts):
+            click.echo(line)
+    if explained.troubles:
+        sys.exit(2)
 
 
 main.add_command(migrate_command)

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from titanstore.codec.frame import DIMENSION_MAX
@@ -28,6 +29,8 @@ _SWITCHES = (
     "refuse_non_finite",
     "search",
     "publish",
+    "shadow",
+    "fallback",
 )
 _CHOICES = {
     "policy": PolicyName,
@@ -36,6 +39,20 @@ _CHOICES = {
     "search_index": SearchIndex,
     "lance_index": LanceIndex,
 }
+FALLBACK: Mapping[str, object] = MappingProxyType(
+    {
+        "hot_bytes_max": 0,
+        "warm_bytes_max": 0,
+        "shared_pool": False,
+        "prefetch": False,
+        "compression": False,
+        "bloom": False,
+        "segment_reads": "pread",
+        "result_cache_entries": 0,
+        "search_index": "flat",
+    }
+)
+"""What the setting `fallback` puts in the place of other settings, whatever they say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +114,16 @@ class StoreConfig:
     publish
         Show counters, sizes and latencies of this object to `titanstore top`, in 8 KiB of shared
         memory (reports/decisions/0017).
+    rollout_percent
+        Share of the keys that a wrapped Bedrock client answers from the store, 0 to 100, by a hash
+        of the key (`titanstore.rollout`); the model answers the others, as without a store.
+    shadow
+        Compare what the model answers for those others with what the store would have answered,
+        and keep it. False: the store is not touched for them.
+    fallback
+        Every part that can be off is off, whatever the other settings say (`FALLBACK`): tiers,
+        pool, prefetch, Bloom filter, result cache, LanceDB, mapped segments, and compression for
+        what is written from now on. Slow and large, and the same vectors.
     """
 
     memory_bytes_max: int = 920_000
@@ -120,6 +147,9 @@ class StoreConfig:
     lance_cache_bytes: int = 256 * MIB
     versions_max: int = 64
     publish: bool = True
+    rollout_percent: float = 100
+    shadow: bool = True
+    fallback: bool = False
 
     def __post_init__(self) -> None:
         for name in ("memory_bytes_max", "hot_bytes_max", "warm_bytes_max"):
@@ -146,6 +176,14 @@ class StoreConfig:
             and MIB <= self.segment_bytes_max <= SEGMENT_BYTES_LIMIT
         ):
             raise _bad("segment_bytes_max", self.segment_bytes_max, f"{MIB} to 2**32 - 1")
+        percent = self.rollout_percent
+        if isinstance(percent, bool) or not isinstance(percent, int | float):
+            raise _bad("rollout_percent", percent, "a percentage, 0 to 100")
+        if not 0 <= percent <= 100:  # nor is NaN
+            raise _bad("rollout_percent", percent, "a percentage, 0 to 100")
+        if self.fallback:
+            for name, value in FALLBACK.items():
+                object.__setattr__(self, name, value)
 
 
 def _is_whole(value: object) -> bool:
@@ -178,23 +216,12 @@ def load_config(
     InvalidInputError
         BAD_SETTING: an unknown name, a wrong type, a value out of range, an unreadable file.
     """
-    known = {field.name: field.type for field in fields(StoreConfig)}
-    values: dict[str, object] = {}
-    if file is not None:
-        try:
-            document = tomllib.loads(file.read_text())
-        except (OSError, ValueError, RecursionError) as error:
-            raise InvalidInputError(f"{file}: {error}", ErrorKind.BAD_SETTING) from error
-        table = document.get("titanstore", document)
-        if not isinstance(table, dict):
-            raise _bad("titanstore", table, "a table")
-        values |= table
-    for variable, text in (os.environ if environment is None else environment).items():
-        if variable.startswith(ENVIRONMENT_PREFIX):
-            name = variable[len(ENVIRONMENT_PREFIX) :].lower()
-            values[name] = _from_text(name, text, str(known.get(name, "")))
+    values: dict[str, object] = {} if file is None else read_file(file)
+    for name, (_, text) in read_variables(environment).items():
+        values[name] = from_text(name, text)
     values |= arguments
-    unknown = sorted(values.keys() - known)
+    known = setting_types()
+    unknown = sorted(values.keys() - known.keys())
     if unknown:
         raise InvalidInputError(
             f"unknown settings: {', '.join(unknown)}; known are {', '.join(known)}",
@@ -203,15 +230,56 @@ def load_config(
     return StoreConfig(**values)  # type: ignore[arg-type]  # __post_init__ checks each
 
 
-def _from_text(name: str, text: str, declared: str) -> object:
+def setting_types() -> dict[str, str]:
+    """Each setting with its declared type, as the source has it."""
+    return {field.name: str(field.type) for field in fields(StoreConfig)}
+
+
+def read_file(file: Path) -> dict[str, object]:
+    """What a TOML file says at its top level, or under [titanstore] where it has that; unchecked.
+
+    Raises
+    ------
+    InvalidInputError
+        BAD_SETTING: it cannot be read, is no TOML, or its `titanstore` is no table.
+    """
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{file}: {error}", ErrorKind.BAD_SETTING) from error
+    table = document.get("titanstore", document)
+    if not isinstance(table, dict):
+        raise _bad("titanstore", table, "a table")
+    return table
+
+
+def read_variables(environment: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
+    """Variable and text by the name of the setting; None: of `os.environ`."""
+    return {
+        variable[len(ENVIRONMENT_PREFIX) :].lower(): (variable, text)
+        for variable, text in (os.environ if environment is None else environment).items()
+        if variable.startswith(ENVIRONMENT_PREFIX)
+    }
+
+
+def from_text(name: str, text: str) -> object:
+    """The value that a text means for a setting; the text for a setting that is not known.
+
+    Raises
+    ------
+    InvalidInputError
+        BAD_SETTING: it is no value of the setting's type.
+    """
+    declared = setting_types().get(name, "")
     if declared.startswith("bool"):
         answers = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if text.lower() not in answers:
             raise _bad(name, text, "true or false")
         return answers[text.lower()]
-    if declared.startswith("int"):
+    if declared.startswith(("int", "float")):
+        is_whole = declared.startswith("int")
         try:
-            return int(text)
+            return int(text) if is_whole else float(text)
         except ValueError:
-            raise _bad(name, text, "a whole number") from None
+            raise _bad(name, text, "a whole number" if is_whole else "a number") from None
     return text

@@ -22,7 +22,9 @@ from harness.gates import EXIT_CODES, Verdict
 from harness.run import MEASURES
 from harness.targets import load_targets
 from harness.waivers import load_waivers
+from titanstore.config import FALLBACK
 from titanstore.metrics import Counters
+from titanstore.settings.known import SETTINGS, written
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -152,6 +154,18 @@ def test_settings_page_is_the_settings() -> None:
     code = {field.name: repr(getattr(defaults, field.name)) for field in fields(defaults)}
     assert {name: cells[1].strip("`").replace('"', "'") for name, cells in rows.items()} == code
     assert all(len(cells) == 4 and cells[2] and cells[3] for cells in rows.values())
+    told = {name: (cells[0], cells[2].replace("`", "")) for name, cells in rows.items()}
+    assert told == {each.name: (each.unit, each.range) for each in SETTINGS}
+
+
+def test_settings_page_has_a_switch_for_each_part() -> None:
+    text = section(reference("settings"), "Parts and their switches")
+    switches = dict(re.findall(r"^\|[^|]+\| `(\w+) = ([^`]+)`", text, re.MULTILINE))
+    wanted = {each.name: written(each.off) for each in SETTINGS if each.off is not None}
+    del wanted["shadow"]  # told in the row of `rollout_percent`
+    assert switches == {**wanted, "segment_reads": '"pread"'}
+    fallen = section(reference("settings"), "Fallback")
+    assert FALLBACK.keys() <= set(re.findall(r"`(\w+)`", fallen))
 
 
 def test_example_of_settings_loads(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""The way from a call to its answer: look in the store, else call once for all who ask, keep."""
+"""The way from a call to its answer: look in the store, else call once for all who ask, keep.
+
+Keys that the rollout leaves to the model are called for as without a store.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from titanstore.clients.bedrock.counters import Tally
 from titanstore.clients.bedrock.flights import Flights
 from titanstore.clients.bedrock.requests import TitanRequest
 from titanstore.clients.bedrock.responses import Sent, kept_response, taken
+from titanstore.clients.bedrock.shadow import Shadow
 from titanstore.errors import AnswerError, ErrorKind
+from titanstore.rollout import is_rolled_out
 
 Call = Callable[..., Any]
 
@@ -44,6 +49,9 @@ class Calls:
         self._tally = tally
         self._flights: Flights[Landed] = Flights()
         self._is_past: ContextVar[bool] = ContextVar("past_cache", default=False)
+        config = cache.store.config
+        self._percent = config.rollout_percent
+        self._shadow = Shadow(cache, tally) if config.shadow else None
 
     @contextmanager
     def past_cache(self) -> Iterator[None]:
@@ -58,6 +66,10 @@ class Calls:
     def is_past(self) -> bool:
         """Is this inside `past_cache`?"""
         return self._is_past.get()
+
+    def is_answered(self, request: TitanRequest) -> bool:
+        """Is this request answered from the store, if that has the answer, here and now?"""
+        return not self._is_past.get() and is_rolled_out(request.key, self._percent)
 
     def response(self, request: TitanRequest, arguments: Mapping[str, Any]) -> Any:
         """What `invoke_model` returns for an embedding; raises what it raises."""
@@ -74,16 +86,18 @@ class Calls:
         )
 
     def embedded(
-        self, request: TitanRequest, arguments: Mapping[str, Any]
+        self, request: TitanRequest, arguments: Mapping[str, Any], *, to_fill: bool = False
     ) -> tuple[Embedded, bytes]:
         """What the answer says, and its body; raises what `invoke_model` and its body raise.
+
+        `to_fill`: the store is to have it, whatever the rollout says.
 
         Raises
         ------
         AnswerError
             NO_VECTOR.
         """
-        landed = self._landed(request, arguments)
+        landed = self._landed(request, arguments, to_fill=to_fill)
         body, found = b"", None
         if landed.made is None:
             body = landed.kept.body
@@ -100,10 +114,15 @@ class Calls:
             )
         return found, body
 
-    def _landed(self, request: TitanRequest, arguments: Mapping[str, Any]) -> Landed:
+    def _landed(
+        self, request: TitanRequest, arguments: Mapping[str, Any], *, to_fill: bool = False
+    ) -> Landed:
         if self.is_past:
             self._tally.add("past")
             return Landed(None, self._make(request, arguments))
+        if not to_fill and not is_rolled_out(request.key, self._percent):
+            self._tally.add("outside")
+            return Landed(None, self._make(request, arguments, is_outside=True))
         found = self._cache.answer(request)
         if found is None:
             # by what the caller writes for the model too: he may call one and not the other
@@ -135,7 +154,9 @@ class Calls:
             return count
         return None if landed.made.embedded is None else landed.made.embedded.token_count
 
-    def _make(self, request: TitanRequest, arguments: Mapping[str, Any]) -> Made:
+    def _make(
+        self, request: TitanRequest, arguments: Mapping[str, Any], *, is_outside: bool = False
+    ) -> Made:
         response = self._call(**arguments)
         sent = taken(response)
         embedded = None
@@ -145,9 +166,13 @@ class Calls:
         envelope = None if sent is None else sent.envelope()
         if sent is None or embedded is None or envelope is None:
             self._tally.add("refused")
-        else:
+        elif not is_outside or self._is_to_keep(request, embedded, sent.body):
             self._cache.keep(Fresh(request, embedded, envelope, sent.body))
         return Made(response, sent, embedded)
+
+    def _is_to_keep(self, request: TitanRequest, embedded: Embedded, body: bytes) -> bool:
+        """For a key that is left to the model: is it looked at, and not kept like this already?"""
+        return self._shadow is not None and not self._shadow.agrees(request, embedded, body)
 
     def leave_parent(self) -> None:
         """In a forked child: other threads' calls are the parent's."""

@@ -46,7 +46,8 @@ def wrap(
     store
         Stays yours to close. One that is read-only answers and keeps nothing; one that fails is
         passed over: calls go to Titan, `client.titan.counters` counts it, and the first error of
-        each kind is logged.
+        each kind is logged. Its settings `rollout_percent` and `shadow` say for which keys it
+        answers, and what becomes of the others; both are read here, once.
     models
         Model id by the ids and ARNs that you write for it: provisioned throughput, inference
         profiles. Ids of models and ARNs of foundation models are known.

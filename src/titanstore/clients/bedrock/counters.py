@@ -22,6 +22,12 @@ class ClientCounters:
         Calls of `invoke_model` that are not for an embedding of Titan, or not plainly so.
     past
         Of `calls`, those made past the store on demand.
+    outside
+        Of `calls`, those for keys that the setting `rollout_percent` leaves to the model.
+    compared
+        Of `outside`, those whose answer the store had too, and which were compared.
+    shadow_mismatches
+        Of `compared`, those that the store would have answered otherwise, by a bit or more.
     refused
         Answers without a whole vector of the right dimension; handed on, never kept.
     kept, kept_verbatim
@@ -43,6 +49,9 @@ class ClientCounters:
     shared: int = 0
     passed: int = 0
     past: int = 0
+    outside: int = 0
+    compared: int = 0
+    shadow_mismatches: int = 0
     refused: int = 0
     kept: int = 0
     kept_verbatim: int = 0
@@ -68,12 +77,13 @@ class Tally:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _logged: set[str] = field(default_factory=set)
 
-    def add(self, name: str, tokens: int | None = None) -> None:
-        """One more of a counter; `tokens` are saved where it is a call that was spared."""
+    def add(self, name: str, tokens: int | None = None) -> int:
+        """One more of a counter, and how many now; `tokens` are saved where a call was spared."""
         with self._lock:
             self._numbers[name] += 1
             if tokens:
                 self._numbers["tokens_spent" if name == "calls" else "tokens_saved"] += tokens
+            return self._numbers[name]
 
     def is_first(self, kind: str) -> bool:
         """Count a failure of the store; is it the first of its kind?"""

@@ -174,7 +174,7 @@ class Embedder:
         -------
         Warmed
             What was there, what was embedded, and errors by name: one text that fails, or one that
-            Titan refuses, does not end the others.
+            Titan refuses, does not end the others. The setting `rollout_percent` has no say here.
         """
         return warmed(texts, self.has, self._kept, parallel, progress)
 
@@ -188,14 +188,14 @@ class Embedder:
     def _kept(self, text: str) -> bool:
         """Have a text answered; does the store have the answer now? Raises as `embed`."""
         request = self.request(text)
-        self._called(request, text)
+        self._called(request, text, to_fill=True)
         return self._cache.answer(request, is_second_look=True) is not None
 
     def _fields(self, text: str) -> dict[str, Any]:
         return {"inputText": text, **self._options}
 
     def _resident(self, request: TitanRequest) -> Vector | None:
-        if self._calls.is_past:
+        if not self._calls.is_answered(request):
             return None
         found = self._cache.vector(request.key, request.dimension)
         if found is not None:
@@ -203,7 +203,7 @@ class Embedder:
         return found
 
     def _resident_floats(self, request: TitanRequest) -> list[float] | None:
-        if self._calls.is_past:
+        if not self._calls.is_answered(request):
             return None
         digits = self._cache.digits(request.key)
         if digits is None:
@@ -211,14 +211,16 @@ class Embedder:
         found = self._resident(request)
         return None if found is None else parsed_numbers(found, digits)
 
-    def _called(self, request: TitanRequest, text: str) -> tuple[Vector, Callable[[], Any]]:
+    def _called(
+        self, request: TitanRequest, text: str, *, to_fill: bool = False
+    ) -> tuple[Vector, Callable[[], Any]]:
         arguments = {
             "modelId": self._model_id,
             "body": json.dumps(self._fields(text)),
             "accept": "application/json",
             "contentType": "application/json",
         }
-        found, body = self._calls.embedded(request, arguments)
+        found, body = self._calls.embedded(request, arguments, to_fill=to_fill)
         return found.vector, lambda: orjson.loads(body)["embedding"]
 
     def _each(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from titanstore import InvalidInputError, StoreConfig, load_config
+from titanstore.config import FALLBACK
 
 BAD: dict[str, list[object]] = {
     "memory_bytes_max": [-1, 1.5, "1", None, True],
@@ -26,6 +27,9 @@ BAD: dict[str, list[object]] = {
     "versions_max": [-1, 1.5, "64", None, True],
     "search": [1, "on"],
     "publish": [1, "yes", None],
+    "rollout_percent": [-0.5, -1, 100.1, 101, "50", None, True, float("nan"), float("inf")],
+    "shadow": [1, "on", None],
+    "fallback": [1, "yes", None],
     "result_cache_entries": [-1, "3", 1.0, True],
     "search_index": ["", "hnsw", None, True],
     "lance_vectors_min": [-1, "100", None],
@@ -103,6 +107,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("HOT_BYTES_MAX", ""),
         ("DIMENSION", "none"),
         ("PREFETCH", "maybe"),
+        ("ROLLOUT_PERCENT", "5 %"),
+        ("ROLLOUT_PERCENT", "nan"),
+        ("FALLBACK", ""),
         ("POLICY", "LRU"),
         ("COLOUR", "red"),
     ],
@@ -128,3 +135,21 @@ def test_the_defaults_keep_the_promise_of_memory() -> None:
     assert config.warm_bytes_max <= 5_000_000
     assert config.durability == "full"
     assert config.dimension is None
+
+
+def test_fallback_is_stronger_than_any_other_source(tmp_path: Path) -> None:
+    file = tmp_path / "store.toml"
+    file.write_text("hot_bytes_max = 700000\nbloom = true\n")
+    environment = {"TITANSTORE_FALLBACK": "1", "TITANSTORE_SEGMENT_READS": "mmap"}
+    config = load_config(file=file, environment=environment, compression=True, policy="lru")
+    assert {name: getattr(config, name) for name in FALLBACK} == dict(FALLBACK)
+    kept = {field.name for field in fields(StoreConfig)} - FALLBACK.keys() - {"fallback", "policy"}
+    assert all(getattr(config, name) == getattr(StoreConfig(), name) for name in kept)
+    assert config.policy == "lru"
+    assert StoreConfig(**asdict(config)) == config
+
+
+def test_a_share_may_be_a_fraction() -> None:
+    for text, value in (("0.5", 0.5), ("0", 0), ("100", 100), ("25.0", 25)):
+        environment = {"TITANSTORE_ROLLOUT_PERCENT": text}
+        assert load_config(environment=environment).rollout_percent == value

@@ -1,0 +1,1 @@
+"""What the settings are, which are in force, and where each came from."""
