@@ -14,6 +14,7 @@ import click
 
 from titanstore.config import load_config
 from titanstore.errors import CorruptionError, StoreError
+from titanstore.exporter.commands import alerts, dashboard, serve_metrics
 from titanstore.monitor.live import is_terminal, snapshot_json, snapshot_lines, watch
 from titanstore.rebuild import rebuild_from_lance
 from titanstore.store import EmbeddingStore
@@ -282,3 +283,7 @@ def diff(path: Path, a: str, b: str | None) -> None:
             click.echo(f"{sign} {name if name.isprintable() else repr(name)}")
     if not found:
         click.echo("no difference")
+
+
+for _command in (serve_metrics, alerts, dashboard):
+    main.add_command(_command)

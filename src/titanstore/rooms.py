@@ -61,6 +61,7 @@ class Rooms:
         self._folder = folder
         self._config = config
         self._counters = counters
+        done_before = tuple(counters.snapshot().values())
         durable = config.durability == "full"
         try:
             self.catalog = Catalog(folder.catalog, read_only=read_only, durable=durable)
@@ -93,7 +94,7 @@ class Rooms:
         self.cascade = Cascade(config, cold, counters, self._hot_tier(generation))
         self._engine: SearchEngine | None = None
         self.publisher = _publisher(  # last: what is visible is to be taken back
-            folder.store_id, config, self.cascade, is_writer=not read_only
+            folder.store_id, config, self.cascade, done_before, is_writer=not read_only
         )
 
     def search_engine(self, generation: Callable[[], int]) -> SearchEngine:
@@ -304,7 +305,12 @@ class Rooms:
 
 
 def _publisher(
-    store_id: bytes, config: StoreConfig, cascade: Cascade, *, is_writer: bool
+    store_id: bytes,
+    config: StoreConfig,
+    cascade: Cascade,
+    done_before: Sequence[int],
+    *,
+    is_writer: bool,
 ) -> Publisher:
     counters, hot, warm = cascade.counters, cascade.hot, cascade.warm
     names = [field.name for field in fields(Counters)]
@@ -320,5 +326,13 @@ def _publisher(
     def values() -> tuple[int, ...]:  # names no rooms: a cycle would keep the file locked
         return (*of_counters(counters), *fixed, len(hot), hot.nbytes, len(warm), warm.nbytes)
 
+    zeros = (0,) * (len(fixed) + 4)
+
+    def values_of_child() -> tuple[int, ...]:
+        inherited = (*done_before, *zeros)
+        return tuple(max(0, now - was) for now, was in zip(values(), inherited, strict=True))
+
     names += [*settings, "hot_rows", "hot_bytes", "warm_frames", "warm_bytes"]
-    return Publisher(store_id, names, values, wanted=config.publish)
+    # what a forked child's parent did is its parent's
+    publish = values_of_child if any(done_before) else values
+    return Publisher(store_id, names, publish, wanted=config.publish)
