@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -16,6 +17,7 @@ from titanstore.changes import Changes, row_address
 from titanstore.compaction import Compaction
 from titanstore.config import StoreConfig
 from titanstore.errors import CorruptionError, StoreError
+from titanstore.events import Event, tell
 from titanstore.figures.publisher import Publisher
 from titanstore.folder import Generation, StoreFolder
 from titanstore.metrics import Counters
@@ -96,6 +98,11 @@ class Rooms:
         self.publisher = _publisher(  # last: what is visible is to be taken back
             folder.store_id, config, self.cascade, done_before, is_writer=not read_only
         )
+        self.tell(logging.INFO, Event.OPENED, "opened to read" if read_only else "opened to write")
+
+    def tell(self, level: int, event: Event, message: str, **fields: object) -> None:
+        """Log an event of this store (`titanstore.events.tell`)."""
+        tell(level, event, message, store_id=self._folder.store_id, **fields)
 
     def search_engine(self, generation: Callable[[], int]) -> SearchEngine:
         """What searches here, made on first use; `generation` as SearchEngine has it."""
@@ -126,7 +133,13 @@ class Rooms:
         folder, config = self._folder, self._config
         with self.catalog.reading() as view:
             last = view.last_end()
-        cut_tail(folder.segments, last)
+        if cut := cut_tail(folder.segments, last):
+            self.tell(
+                logging.WARNING,
+                Event.RECOVERED,
+                "what a crash left half-written was cut",
+                size_bytes=cut,
+            )
         if last.segment:  # never append to a file of another store
             self.reader.require(last.segment, last.offset)
         planes = PlaneWriter(
@@ -229,6 +242,13 @@ class Rooms:
             if self._config.search
             else (0, None)
         )
+        self.tell(logging.INFO, Event.MAINTAINED, "maintained", count=removed, size_bytes=freed)
+        if trouble is not None:
+            self.tell(
+                logging.WARNING,
+                Event.LANCE_UNAVAILABLE,
+                "a LanceDB table could not be brought up to date",
+            )
         return Maintenance(
             segments_removed=removed,
             bytes_freed=freed,
@@ -246,7 +266,15 @@ class Rooms:
         repair = Repair(
             self._folder.lance, self.catalog, self.reader, self._compaction(self._writer)
         )
-        return repair.run()
+        restored = repair.run()
+        if restored:
+            self.tell(
+                logging.WARNING,
+                Event.REPAIRED,
+                "damaged vectors were stored again from copies",
+                count=len(restored),
+            )
+        return restored
 
     def stats(self) -> StoreStats:
         """Sizes and counters at this moment."""

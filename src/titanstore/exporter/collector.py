@@ -16,6 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from titanstore.errors import StoreError
+from titanstore.events import store_name
 from titanstore.exporter.families import FAMILIES, STORE_LABEL, Family, Type
 from titanstore.exporter.samples import Samples, put_tiers
 from titanstore.exporter.totals import Totals
@@ -78,7 +79,7 @@ class StoreCollector(Collector):
             versions = len(self._store.versions())
         except StoreError:
             samples.put("up", 0)
-            return families_of(samples, self._store_id.hex()[:8])
+            return families_of(samples, store_name(self._store_id))
         samples.put("up", 1)
         samples.put_stats(stats)
         samples.put("versions", versions)
@@ -93,7 +94,7 @@ class StoreCollector(Collector):
         totals.take(own)
         samples.put_latencies(totals.latencies())
         put_tiers(samples, own.values())
-        return families_of(samples, self._store_id.hex()[:8])
+        return families_of(samples, store_name(self._store_id))
 
 
 def families_of(samples: Samples, store: str) -> list[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from titanstore.config import load_config
 from titanstore.errors import CorruptionError, StoreError
+from titanstore.events import Event, store_name, tell
 from titanstore.exporter.patrol import Patrol
 from titanstore.exporter.readiness import OK, Readiness, read_one, room_of
 from titanstore.exporter.samples import Samples, put_reading
@@ -68,7 +70,7 @@ class Watcher:
     @property
     def label(self) -> str:
         """What tells this store's series from another's."""
-        return self.store_id.hex()[:8]
+        return store_name(self.store_id)
 
     def _run(self) -> None:
         while not self._stop.wait(self._sample_s):
@@ -98,6 +100,7 @@ class Watcher:
         readiness = Readiness(
             store=store, damage=self._damage(samples, damage), disk=self._disk(samples)
         )
+        self._tell(readiness)
         samples.put("up", int(store == OK))
         samples.put("ready", int(readiness.is_ready))
         samples.put("info", 1, self._version)
@@ -107,6 +110,17 @@ class Watcher:
             samples.put_latencies(self._totals.latencies())
         samples.put("scrape_seconds", time.monotonic() - begun_s)
         return samples, readiness
+
+    def _tell(self, readiness: Readiness) -> None:
+        """Log it when a store becomes ready, or is so no longer."""
+        before = None if self._seen is None else self._seen[1]
+        if readiness == before:
+            return
+        if readiness.is_ready:
+            tell(logging.INFO, Event.READY, "ready", store_id=self.store_id)
+            return
+        words = f"store: {readiness.store}; damage: {readiness.damage}; disk: {readiness.disk}"
+        tell(logging.WARNING, Event.NOT_READY, f"not ready: {words}", store_id=self.store_id)
 
     def _reading(self, damage: dict[str, int]) -> Reading | str:
         """What the store is like, or in a word why it cannot be read; counts damage met."""
