@@ -98,7 +98,9 @@ class Rooms:
         self.publisher = _publisher(  # last: what is visible is to be taken back
             folder.store_id, config, self.cascade, done_before, is_writer=not read_only
         )
-        self.tell(logging.INFO, Event.OPENED, "opened to read" if read_only else "opened to write")
+        # readers come and go, one of them at each scrape of an exporter
+        level, purpose = (logging.DEBUG, "read") if read_only else (logging.INFO, "write")
+        self.tell(level, Event.OPENED, f"opened to {purpose}")
 
     def tell(self, level: int, event: Event, message: str, **fields: object) -> None:
         """Log an event of this store (`titanstore.events.tell`)."""
