@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,4 +110,6 @@ def dashboard() -> None:
 
 def packaged(name: str) -> str:
     """A file that comes with this package."""
+    from importlib.resources import files  # 10 ms, which the other commands need not pay
+
     return files("titanstore.exporter").joinpath(name).read_text(encoding="utf-8")

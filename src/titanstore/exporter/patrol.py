@@ -22,6 +22,7 @@ from titanstore.errors import CorruptionError, StoreError
 from titanstore.store import EmbeddingStore
 
 _LOWEST_PRIORITY = 19
+_RETRY_S = 60.0  # after a check that came to no end: the cause may have gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,8 @@ class Patrol:
             if self._stop.is_set():  # it was ended, not the store
                 return
             self.last = found
-            self._stop.wait(self._every_s)
+            pause_s = self._every_s if found.failure is None else min(self._every_s, _RETRY_S)
+            self._stop.wait(pause_s)
 
     def _begun(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process

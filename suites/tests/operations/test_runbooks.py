@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+import harness.procedures.carry_out as carry_out_module
 from harness.procedures.carry_out import carry_out
 from harness.procedures.drills import DRILLS
 from harness.procedures.runbook import RunbookError, is_as_told, pages, parse
@@ -111,3 +113,14 @@ def test_what_is_printed_is_compared_line_by_line() -> None:
     assert not is_as_told(["a ... c"], "a b\nc\n")
     assert not is_as_told(["a.c"], "abc\n")
     assert is_as_told([], "")
+
+
+def test_where_mounting_is_not_allowed_the_kernel_lets_no_file_grow_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mount").write_text("#!/bin/sh\nexit 32\n")
+    (tmp_path / "bin" / "mount").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(carry_out_module, "isolation", list)
+    assert faults(PAGES["disk-full"].read_text(encoding="utf-8"), tmp_path / "w") == []
