@@ -43,7 +43,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 lock:  ## resolve the lock file anew (needs uv)
-	uv pip compile pyproject.toml --extra bedrock --extra langchain --extra lance --extra top --extra harness --extra rivals --group dev --universal \
+	uv pip compile pyproject.toml --extra bedrock --extra langchain --extra lance --extra metrics --extra top --extra harness --extra rivals --group dev --universal \
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock
 
 clean:

@@ -28,6 +28,7 @@ from harness.measures import (
     hits,
     hot,
     memory,
+    procedures,
     quality,
     queries,
     rollback,
@@ -70,6 +71,7 @@ MEASURES: Mapping[str, Measure] = {
     "quality.search": searching.measure,
     "compression.saving": saving.measure,
     "rollback.exact": rollback.measure,
+    "ops.ready": procedures.measure,
 }
 # Of these, time plays no part in them: their workers run beside each other, the longest first
 PLANS: Mapping[str, Callable[[Context], list[Plan]]] = {
@@ -77,6 +79,7 @@ PLANS: Mapping[str, Callable[[Context], list[Plan]]] = {
     "rollback.exact": rollback.plan,
     "quality.search": searching.plan,
     "quality.bits": quality.plan,
+    "ops.ready": procedures.plan,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 import time
@@ -15,6 +16,8 @@ import click
 
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import CorruptionError, StoreError
+from titanstore.events import JsonFormatter, logger
+from titanstore.exporter.commands import alerts, dashboard, serve_metrics
 from titanstore.migration.commands import command as migrate_command
 from titanstore.monitor.live import is_terminal, snapshot_json, snapshot_lines, watch
 from titanstore.rebuild import rebuild_from_lance
@@ -43,12 +46,34 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="titanstore")
-def main() -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Log to standard error: warnings as text, or every event as a JSON object a line.",
+)
+def main(log_format: str) -> None:
     """Bit-exact, compressed embeddings on disk.
 
     Exit status: 0 all is well, 1 the store is damaged, 2 the command could not be carried out,
     130 it was interrupted.
     """
+    click.get_current_context().with_resource(_logging(log_format))
+
+
+@contextmanager
+def _logging(log_format: str) -> Iterator[None]:
+    handler, level = logging.StreamHandler(), logger.level
+    if log_format == "json":
+        handler.setFormatter(JsonFormatter())
+        logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextmanager
@@ -328,4 +353,5 @@ def config(path: Path | None, file: Path | None, given: tuple[str, ...], as_json
         sys.exit(2)
 
 
-main.add_command(migrate_command)
+for _command in (migrate_command, serve_metrics, alerts, dashboard):
+    main.add_command(_command)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
 from titanstore.check import CheckReport, StoreCheck
+from titanstore.events import Event
 from titanstore.rooms import Rooms
 from titanstore.stats import Maintenance, StoreStats
 
@@ -45,6 +47,15 @@ class KeptStore(ABC):
         restored = self._keep(lambda rooms, _: rooms.repair()) if repair else ()
         rooms = self._kept()
         found = StoreCheck(rooms.catalog, rooms.reader, rooms.bloom).run(progress)
+        if found.problems:
+            kinds = sorted({str(problem.kind) for problem in found.problems})
+            rooms.tell(
+                logging.ERROR,
+                Event.DAMAGE_FOUND,
+                "a check found damage",
+                count=len(found.problems),
+                kind=", ".join(kinds),
+            )
         return replace(found, restored=restored)
 
     def maintain(self, progress: Callable[[int], None] | None = None) -> Maintenance:

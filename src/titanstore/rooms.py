@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -16,6 +17,7 @@ from titanstore.changes import Changes, row_address
 from titanstore.compaction import Compaction
 from titanstore.config import StoreConfig
 from titanstore.errors import CorruptionError, StoreError
+from titanstore.events import Event, tell
 from titanstore.figures.publisher import Publisher
 from titanstore.folder import Generation, StoreFolder
 from titanstore.metrics import Counters
@@ -61,6 +63,7 @@ class Rooms:
         self._folder = folder
         self._config = config
         self._counters = counters
+        done_before = tuple(counters.snapshot().values())
         durable = config.durability == "full"
         try:
             self.catalog = Catalog(folder.catalog, read_only=read_only, durable=durable)
@@ -93,8 +96,15 @@ class Rooms:
         self.cascade = Cascade(config, cold, counters, self._hot_tier(generation))
         self._engine: SearchEngine | None = None
         self.publisher = _publisher(  # last: what is visible is to be taken back
-            folder.store_id, config, self.cascade, is_writer=not read_only
+            folder.store_id, config, self.cascade, done_before, is_writer=not read_only
         )
+        # readers come and go, one of them at each scrape of an exporter
+        level, purpose = (logging.DEBUG, "read") if read_only else (logging.INFO, "write")
+        self.tell(level, Event.OPENED, f"opened to {purpose}")
+
+    def tell(self, level: int, event: Event, message: str, **fields: object) -> None:
+        """Log an event of this store (`titanstore.events.tell`)."""
+        tell(level, event, message, store_id=self._folder.store_id, **fields)
 
     def search_engine(self, generation: Callable[[], int]) -> SearchEngine:
         """What searches here, made on first use; `generation` as SearchEngine has it."""
@@ -125,7 +135,13 @@ class Rooms:
         folder, config = self._folder, self._config
         with self.catalog.reading() as view:
             last = view.last_end()
-        cut_tail(folder.segments, last)
+        if cut := cut_tail(folder.segments, last):
+            self.tell(
+                logging.WARNING,
+                Event.RECOVERED,
+                "what a crash left half-written was cut",
+                size_bytes=cut,
+            )
         if last.segment:  # never append to a file of another store
             self.reader.require(last.segment, last.offset)
         planes = PlaneWriter(
@@ -228,6 +244,13 @@ class Rooms:
             if self._config.search
             else (0, None)
         )
+        self.tell(logging.INFO, Event.MAINTAINED, "maintained", count=removed, size_bytes=freed)
+        if trouble is not None:
+            self.tell(
+                logging.WARNING,
+                Event.LANCE_UNAVAILABLE,
+                "a LanceDB table could not be brought up to date",
+            )
         return Maintenance(
             segments_removed=removed,
             bytes_freed=freed,
@@ -245,7 +268,15 @@ class Rooms:
         repair = Repair(
             self._folder.lance, self.catalog, self.reader, self._compaction(self._writer)
         )
-        return repair.run()
+        restored = repair.run()
+        if restored:
+            self.tell(
+                logging.WARNING,
+                Event.REPAIRED,
+                "damaged vectors were stored again from copies",
+                count=len(restored),
+            )
+        return restored
 
     def stats(self) -> StoreStats:
         """Sizes and counters at this moment."""
@@ -304,7 +335,12 @@ class Rooms:
 
 
 def _publisher(
-    store_id: bytes, config: StoreConfig, cascade: Cascade, *, is_writer: bool
+    store_id: bytes,
+    config: StoreConfig,
+    cascade: Cascade,
+    done_before: Sequence[int],
+    *,
+    is_writer: bool,
 ) -> Publisher:
     counters, hot, warm = cascade.counters, cascade.hot, cascade.warm
     names = [field.name for field in fields(Counters)]
@@ -320,5 +356,13 @@ def _publisher(
     def values() -> tuple[int, ...]:  # names no rooms: a cycle would keep the file locked
         return (*of_counters(counters), *fixed, len(hot), hot.nbytes, len(warm), warm.nbytes)
 
+    zeros = (0,) * (len(fixed) + 4)
+
+    def values_of_child() -> tuple[int, ...]:
+        inherited = (*done_before, *zeros)
+        return tuple(max(0, now - was) for now, was in zip(values(), inherited, strict=True))
+
     names += [*settings, "hot_rows", "hot_bytes", "warm_frames", "warm_bytes"]
-    return Publisher(store_id, names, values, wanted=config.publish)
+    # what a forked child's parent did is its parent's
+    publish = values_of_child if any(done_before) else values
+    return Publisher(store_id, names, publish, wanted=config.publish)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -20,6 +21,7 @@ from titanstore.changes import Changes, Outcome
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import ClosedError, ErrorKind, ReadOnlyError
+from titanstore.events import Event
 from titanstore.figures.publisher import HOT_SAMPLED, LOADS_SAMPLED, Operation
 from titanstore.folder import Generation, StoreFolder, WriterLock, open_folder
 from titanstore.keeping import KeptStore
@@ -340,7 +342,9 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
             return done[0].outcome
 
         self._write(roll_back)
-        return done[0].version
+        made = done[0].version
+        self._rooms.tell(logging.WARNING, Event.ROLLED_BACK, "rolled back", version=made.number)
+        return made
 
     # -- keeping ---------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from titanstore.catalog.catalog import Catalog
 from titanstore.codec.choose import decode_frame
 from titanstore.config import StoreConfig
 from titanstore.errors import CorruptionError, InvalidInputError, StoreError
+from titanstore.events import Event, tell
 from titanstore.keys import stored_key
 from titanstore.metrics import Counters
 from titanstore.search.distance import Metric
@@ -112,6 +114,12 @@ class LanceMirror:
                 raise LanceUnavailableError("too much of what it proposed for a query is gone")
         except (LanceUnavailableError, InvalidInputError) as error:
             # InvalidInputError: lancedb is not installed
+            if self.trouble is None:  # the first of a row of them
+                tell(
+                    logging.WARNING,
+                    Event.LANCE_UNAVAILABLE,
+                    "searches scan for want of a LanceDB table; stats() says why",
+                )
             self.trouble = str(error)
             self._counters.lance_unavailable += 1
             return None

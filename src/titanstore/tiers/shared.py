@@ -9,6 +9,7 @@ from pathlib import Path
 
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig
+from titanstore.events import Event, tell
 from titanstore.metrics import Counters
 from titanstore.pool.shared import SLAB_BYTES_MIN, SharedPool
 from titanstore.tiers.hot import HotTier
@@ -20,8 +21,6 @@ VIEW_BYTES = 380
 # adds less than 100 kB
 VIEWS_MAX = 180
 _SLABS_MIN = 4
-
-_logger = logging.getLogger("titanstore")
 
 
 class SharedTier(HotTier):
@@ -190,5 +189,10 @@ def note_trouble_of_pool(error: OSError, counters: Counters) -> str:
     """Count and log that private memory takes the place of shared; returns why, in one line."""
     reason = error.strerror or str(error)
     counters.pool_fallbacks += 1
-    _logger.warning("hot rows are kept in private memory, not shared: %s", reason)
+    tell(
+        logging.WARNING,
+        Event.POOL_FALLBACK,
+        f"hot rows are kept in private memory, not shared: {reason}",
+        kind=errno.errorcode.get(error.errno or 0, "unknown"),
+    )
     return reason

@@ -251,6 +251,12 @@ def names_of(command: click.Command) -> set[str]:
     }
 
 
+def valued(command: click.Command) -> set[str]:
+    """Options that take a value."""
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return {name for param in options if not param.is_flag for name in param.opts}
+
+
 ALL = {name: found for top, root in COMMANDS.items() for name, found in commands(top, root)}
 
 
@@ -287,7 +293,12 @@ def test_every_command_line_exists(page: Path) -> None:
         if not words or words[0] not in COMMANDS or not re.fullmatch(r"[\w.-]+", words[0]):
             continue
         name = words.pop(0)
-        while words and isinstance(ALL[name], click.Group) and not words[0].startswith("-"):
+        while words and isinstance(ALL[name], click.Group):
+            if words[0] in valued(ALL[name]):
+                words = words[2:]
+                continue
+            if words[0].startswith("-"):
+                break
             name = f"{name} {words.pop(0)}"
             if name not in ALL:
                 break

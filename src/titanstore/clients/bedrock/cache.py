@@ -22,6 +22,7 @@ from titanstore.clients.bedrock.requests import MODELS, TitanRequest
 from titanstore.clients.bedrock.responses import Envelope
 from titanstore.codec.base import Vector
 from titanstore.errors import ErrorKind, InvalidInputError, NotFoundError, StoreError
+from titanstore.events import Event
 from titanstore.store import EmbeddingStore
 
 _log = logging.getLogger("titanstore.clients.bedrock")
@@ -247,7 +248,9 @@ class AnswerCache:
         kind = str(error.kind if isinstance(error, StoreError) else ErrorKind.BAD_ANSWERS)
         if self.tally.is_first(kind):
             _log.warning(
-                "the store failed (%s): calls go to the model; further ones are only counted", kind
+                "the store failed (%s): calls go to the model; further ones are only counted",
+                kind,
+                extra={"event": str(Event.CACHE_FALLBACK), "kind": kind},
             )
 
     def _count(self, name: str, batch: Iterable[str]) -> None:
