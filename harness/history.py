@@ -108,7 +108,7 @@ def _past_run(folder: Path) -> PastRun:
     run, decision = verdicts["run"], verdicts["decision"]
     return PastRun(
         folder=folder.name,
-        started=datetime.fromisoformat(run["started"]).isoformat(sep=" ", timespec="minutes"),
+        started=f"{_moment(run['started']).astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         commit=str(run["commit"]),
         dirty=bool(manifest.get("dirty")),
         machine=str(manifest["machine"]["id"]),
@@ -159,8 +159,7 @@ def _told(error: Exception) -> str:
 def _rows(verdicts: dict[str, Any], machine: str) -> Iterator[tuple[tuple[str, ...], Point]]:
     """The key of a series and its point, for each row that was measured."""
     run = verdicts["run"]
-    when = datetime.fromisoformat(run["started"])
-    began = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    began = _moment(run["started"]).timestamp()
     for gate in verdicts["gates"]:
         for row in gate["rows"]:
             if row["verdict"] in _JUDGED and row["estimate"] is not None:
@@ -175,6 +174,12 @@ def _rows(verdicts: dict[str, Any], machine: str) -> Iterator[tuple[tuple[str, .
                     high=None if row["high"] is None else _number(row["high"]),
                 )
                 yield names[:4], point
+
+
+def _moment(text: str) -> datetime:
+    """A time in ISO 8601; one without a zone is UTC."""
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _number(value: Any) -> float:

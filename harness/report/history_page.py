@@ -26,12 +26,13 @@ from harness.report.canvas import (
     svg_of,
 )
 from harness.report.quantity import format_quantity, scale_of
-from harness.report.verdict import DECISION_LOOKS
+from harness.report.verdict import DECISION_LOOKS, VERDICT_LOOKS
 
 __all__ = ["History", "describe_step", "write_history"]
 
 _FOLDER = Path(__file__).parent
 _PANELS_MAX = 24
+_ORDER = {verdict: place for place, verdict in enumerate(VERDICT_LOOKS)}
 _COLUMNS = 3
 _PANEL_INCHES = (3.4, 1.9)
 
@@ -101,10 +102,23 @@ def write_history(
         runs=runs,
         has_report=lambda run: (folder.parent / run.folder / "report.html").is_file(),
         looks=DECISION_LOOKS,
+        open_gates=_open_gates,
         shortest=2 * SHORTEST,
     )
     (folder / "trend.html").write_text(page, encoding="utf-8")
     return folder / "trend.html"
+
+
+def _open_gates(run: PastRun) -> str:
+    """What stood in the way of a GO, by verdict: gates by name, those not run as a number."""
+    by_verdict: dict[str, list[str]] = {}
+    for gate, verdict in run.open_gates:
+        by_verdict.setdefault(verdict, []).append(gate)
+    parts = [
+        f"{len(gates)} {verdict}" if verdict == "NOT RUN" else f"{verdict}: {', '.join(gates)}"
+        for verdict, gates in sorted(by_verdict.items(), key=lambda one: _ORDER.get(one[0], -1))
+    ]
+    return "; ".join(parts) or "none"
 
 
 def _draw(histories: Sequence[History]) -> Canvas:

@@ -62,6 +62,12 @@ class RowPair:
         return row
 
     @property
+    def told(self) -> bool:
+        """There is something to see: a value, or another verdict."""
+        rows = (self.before, self.after)
+        return self.changed or any(row is not None and row.estimate is not None for row in rows)
+
+    @property
     def changed(self) -> bool:
         """Its verdict is another one."""
         verdicts = {None if row is None else row.verdict for row in (self.before, self.after)}
