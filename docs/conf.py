@@ -22,8 +22,9 @@ include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "docs/**/*.md",
-    "docs/**/*.rst",
+    "docs/*.md",
+    "docs/*/*.md",
+    "docs/*/*.rst",
     "src/titanstore/FORMAT.md",
     "reports/decisions/*.md",
 ]
