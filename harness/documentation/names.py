@@ -67,8 +67,8 @@ def check_names(root: Path) -> Iterator[Finding]:
     page = root / "docs" / "index.md"
     names = public("titanstore")
     yield from same_names("name", page, table(page, "Public names").keys(), names.keys())
-    told = table(page, "What a store can do").keys()
-    yield from same_names("member", page, told, members(names["EmbeddingStore"]).keys())
+    listed = table(page, "What a store can do")
+    yield from same_names("member", page, listed, members(names["EmbeddingStore"]))
     page = reference(root, "clients")
     there = {f"{module}.{name}" for module in MODULES[1:] for name in public(module)}
     yield from same_names("name", page, table(page, "Names").keys(), there)

@@ -18,6 +18,7 @@ from harness.measures.base import Context, Plan
 __all__ = ["measure", "plan", "sample"]
 
 _SHOWN = 12
+_HANDS = 4
 
 
 def measure(context: Context) -> list[Measurement]:
@@ -26,19 +27,21 @@ def measure(context: Context) -> list[Measurement]:
 
 
 def plan(context: Context) -> list[Plan]:
-    """A worker for all that executes nothing, and one for each page with blocks."""
+    """A worker for all that executes nothing, and some that pages with examples are dealt to."""
     root = project_root()
     listed = [page for page in guides(root) if _has_blocks(page)]
-    jobs = [{"page": str(page.relative_to(root)), "work": str(context.work)} for page in listed]
-    # the page that loads LangChain and LanceDB takes longest, so the largest pages come first
-    jobs.sort(key=lambda job: -(root / job["page"]).stat().st_size)
+    work = str(context.work)
+    hands = [
+        {"pages": [str(page.relative_to(root)) for page in hand], "work": work}
+        for hand in _dealt(listed)
+    ]
     return [
         Plan(
             name="docs.complete",
             unit="count",
             evidence="live",
             population={"pages": len(guides(root)), "pages with examples": len(listed)},
-            tasks=[("documentation", job) for job in [{"page": ""}, *jobs]],
+            tasks=[("documentation", job) for job in [*hands, {"pages": [], "work": work}]],
             take=_take,
         )
     ]
@@ -49,6 +52,17 @@ def _has_blocks(page: Path) -> bool:
         return bool(blocks(page))
     except PageError:
         return True  # its worker says what is wrong
+
+
+def _dealt(listed: Sequence[Path]) -> list[list[Path]]:
+    """Pages in hands of about equal size, so that a worker loads its libraries for several."""
+    hands: list[list[Path]] = [[] for _ in range(_HANDS)]
+    weights = [0] * _HANDS
+    for page in sorted(listed, key=lambda page: (-page.stat().st_size, page)):
+        place = weights.index(min(weights))
+        hands[place].append(page)
+        weights[place] += page.stat().st_size
+    return [hand for hand in hands if hand]
 
 
 def _take(processes: Sequence[Process]) -> dict[str, Any]:
@@ -79,7 +93,9 @@ def _take(processes: Sequence[Process]) -> dict[str, Any]:
 def sample(job: Mapping[str, Any]) -> dict[str, Any]:
     """A value for each thing looked at: 1 if something is wrong with it, else 0."""
     root = project_root()
-    findings = _run(root / job["page"], root, job["work"]) if job["page"] else check_all(root)
+    findings = [one for page in job["pages"] for one in _run(root / page, root, job["work"])]
+    if not job["pages"]:
+        findings = check_all(root)
     faults = [f"{one.kind}: {one.what}: {one.fault}" for one in findings if one.fault]
     return {
         "values": [float(bool(one.fault)) for one in findings],

@@ -19,18 +19,21 @@ def process(**facts: object) -> Process:
     return Process(values=[0.0, 0.0], facts={**known, **facts})
 
 
-def test_there_is_a_worker_for_each_page_with_blocks_and_one_for_the_rest(context: Context) -> None:
+def test_every_page_with_blocks_is_dealt_once_and_one_worker_does_the_rest(
+    context: Context,
+) -> None:
     (plan,) = documentation.plan(context)
     row = load_targets().rows()["docs.complete.all"]
     assert (plan.name, plan.unit) == (row.measurement, row.unit)
     assert plan.evidence in row.accepts
-    jobs = [job["page"] for _, job in plan.tasks]
-    assert jobs[0] == ""
-    assert {"README.md", "docs/tutorial/first-store.md", "docs/how-to/bedrock.md"} <= set(jobs)
+    dealt = [page for _, job in plan.tasks for page in job["pages"]]
+    assert len(dealt) == len(set(dealt)) == plan.population["pages with examples"]
+    assert {"README.md", "docs/tutorial/first-store.md", "docs/how-to/bedrock.md"} <= set(dealt)
+    assert [job["pages"] for _, job in plan.tasks].count([]) == 1  # all that executes nothing
 
 
 def test_a_worker_says_what_it_looked_at(tmp_path: Path) -> None:
-    job = {"page": "docs/reference/settings.md", "work": str(tmp_path)}
+    job = {"pages": ["docs/reference/settings.md"], "work": str(tmp_path)}
     found = run_worker("documentation", job)
     assert list(found.values) == [0.0, 0.0]  # one example of Python, one of TOML
     assert found.facts["kinds"] == {"block": {"checked": 2, "faults": 0}}
@@ -43,7 +46,7 @@ def test_a_fault_is_a_value_and_has_its_words(
     page = tmp_path / "page.md"
     page.write_text("```sh\nfalse\n```\n<!-- not run: hours -->\n```sh\ntrue\n```\n```text\n")
     monkeypatch.setattr(documentation, "project_root", lambda: tmp_path)
-    job = {"page": "page.md", "work": str(tmp_path)}
+    job = {"pages": ["page.md"], "work": str(tmp_path)}
     broken = documentation.sample(job)
     assert broken["values"] == [1.0]
     assert "not closed" in broken["facts"]["faults"][0]
