@@ -75,8 +75,8 @@ def check_names(root: Path) -> Iterator[Finding]:
     bedrock = public(MODULES[1])
     for name in ("Titan", "Embedder"):
         # what `__init__` sets is told too; the class does not show it, and a test of clients does
-        rows, there = table(page, name).keys(), members(bedrock[name]).keys()
-        for finding in same_names("member", page, rows, {*there, *rows}):
+        rows = table(page, name)
+        for finding in same_names("member", page, rows, {*members(bedrock[name]), *rows}):
             yield Finding(kind="member", what=f"{name}.{finding.what}", fault=finding.fault)
 
 
