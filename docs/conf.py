@@ -34,6 +34,7 @@ html_show_sourcelink = False
 html_show_copyright = False
 myst_heading_anchors = 4
 autodoc_typehints = "signature"
+toc_object_entries = False  # the navigation has pages, not 184 names
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
