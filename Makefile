@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: gate test lint bench baseline timings trend lock clean
+.PHONY: gate test lint docs bench baseline timings trend lock clean
 
 gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
@@ -18,6 +18,9 @@ lint: $(READY)  ## format, rules, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs  ## the documentation as a site, build/site/docs/index.html; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/site
 
 bench: $(READY)  ## the benchmarks at full size, judged; never on a loaded machine
 	mkdir -p .benchmarks
@@ -42,9 +45,15 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+$(VENV)/.docs: requirements-docs.lock $(READY)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-docs.lock
+	touch $@
+
 lock:  ## resolve the lock file anew (needs uv)
 	uv pip compile pyproject.toml --extra bedrock --extra langchain --extra lance --extra metrics --extra top --extra harness --extra rivals --group dev --universal \
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock
+	uv pip compile --group docs --constraints requirements.lock --universal \
+	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements-docs.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .asv

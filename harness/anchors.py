@@ -25,9 +25,11 @@ __all__ = [
     "anchor_of",
     "beside_anchor",
     "beside_earlier",
+    "beside_row",
     "check_anchor",
     "find_anchors",
     "read_anchor",
+    "why_strange",
 ]
 
 _SCHEMA = Path(__file__).with_name("anchor.schema.json")
@@ -125,9 +127,9 @@ def beside_anchor(
     statistic or evidence tier, or where one of the two has no value.
     """
     known = {row["id"]: row for row in anchor["rows"]}
-    strange = _strange(anchor, manifest)
+    strange = why_strange(anchor, manifest)
     rows = [
-        _beside(row, known.get(row["id"]), strange)
+        beside_row(row, known.get(row["id"]), strange)
         for gate in gates
         for row in gate["rows"]
         if row["blocking"]
@@ -156,13 +158,13 @@ def beside_earlier(
     A creep shows when it is larger than the intervals of both runs: with bounds 3 % to either side,
     from 6 % on, whatever the number of releases that it took.
     """
-    comparable = [one for one in anchors if not _strange(one, manifest)]
+    comparable = [one for one in anchors if not why_strange(one, manifest)]
     rows = []
     for row in (row for gate in gates for row in gate["rows"] if row["blocking"]):
         seen = []
         for anchor in comparable:
             known = {one["id"]: one for one in anchor["rows"]}
-            found = _beside(row, known.get(row["id"]), "")
+            found = beside_row(row, known.get(row["id"]), "")
             if found["verdict"] == "worse":
                 seen.append((_distance(row, found), {**found, "label": anchor["label"]}))
         if seen:
@@ -177,7 +179,8 @@ def _distance(row: Mapping[str, Any], found: Mapping[str, Any]) -> float:
     return max(math.log(found["low"]), -math.log(found["high"]))
 
 
-def _strange(anchor: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+def why_strange(anchor: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Why no row of a run can be set beside an anchor's; an empty string if rows can."""
     machine = manifest["machine"]["id"]
     if anchor["machine"] != machine:
         return f"measured on machine {anchor['machine']}, this run on {machine}"
@@ -186,9 +189,18 @@ def _strange(anchor: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     return ""
 
 
-def _beside(
+def beside_row(
     row: Mapping[str, Any], anchored: Mapping[str, Any] | None, strange: str
 ) -> dict[str, Any]:
+    """One row beside an anchor's, as `beside_anchor` has it; pure.
+
+    Parameters
+    ----------
+    anchored
+        The anchor's row of the same id; None if it has no value there.
+    strange
+        From `why_strange`: then nothing is compared.
+    """
     found: dict[str, Any] = {
         "id": row["id"],
         "anchor": None if anchored is None else anchored["estimate"],

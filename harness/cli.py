@@ -33,6 +33,7 @@ from harness.prove.commands import command as prove_command
 from harness.record.commands import command as record_command
 from harness.recordings import TITANS, recorded_folder
 from harness.reliability.commands import command as reliability_command
+from harness.report.diff_page import headline, read_diff, row_line, write_diff
 from harness.report.model import read_report
 from harness.report.terminal import render_terminal
 from harness.report.write import write_report
@@ -261,6 +262,36 @@ def report(run: Path | None) -> None:
 
 
 @main.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write into.  [default: diff/ below the folder of AFTER]",
+)
+def diff(before: Path, after: Path | None, out: Path | None) -> None:
+    """Set two runs side by side: verdicts that changed, values that moved.
+
+    BEFORE and AFTER are folders, or names below reports/; without AFTER, reports/latest. Writes
+    diff.html and diff.json. Shows and never judges: exit status 0, or 3 if the runs are of
+    different machines or configurations, so that their values are not comparable.
+    """
+    folders = _run_folder(before), _run_folder(after)
+    try:
+        found = read_diff(*folders)
+    except (OSError, ValueError, KeyError) as error:
+        raise EvidenceError(f"no two whole runs: {error}") from error
+    for row in found.rows:
+        if row.changed or row.seen in ("worse", "better"):
+            click.echo(row_line(row))
+    page = write_diff(found, out or folders[1].parent / "diff")
+    if found.strange:
+        click.echo(f"not comparable: {found.strange}")
+    click.echo(f"{headline(found)}; {os.path.relpath(page)}")
+    sys.exit(3 if found.strange else 0)
+
+
+@main.command()
 def doctor() -> None:
     """Say what this machine can and cannot measure, and what would make it better.
 
@@ -301,7 +332,13 @@ _OUT = click.option(
     required=True,
     help="File to write, JSON lines, gzip'd.",
 )
-_SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+_SEED = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of every random choice.",
+)
 _READS = click.option(
     "--reads",
     type=click.IntRange(min=1),

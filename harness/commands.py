@@ -23,7 +23,7 @@ from harness.benchmarks import (
 from harness.changepoints import find_steps
 from harness.environment import project_root
 from harness.errors import UsageError
-from harness.history import asv_history, newest, run_history
+from harness.history import asv_history, newest, past_runs, run_history
 from harness.report.history_page import History, describe_step, write_history
 from harness.report.quantity import format_interval, format_quantity
 
@@ -139,7 +139,8 @@ def trend(reports: Path | None, asv: Path | None, only: str, out: Path | None) -
         History(series=one, steps=tuple(find_steps([point.value for point in one.points])))
         for one in newest(chosen, _NEWEST)
     ]
-    page = write_history(histories, [*unread, *unread_asv], out or runs / "trend")
+    unreadable = [*unread, *unread_asv]
+    page = write_history(histories, unreadable, out or runs / "trend", past_runs(runs))
     for history in histories:
         for step in history.steps:
             click.echo(f"{history.series.name}: {describe_step(history, step)}")

@@ -19,7 +19,7 @@ from asv.util import UserError as AsvError
 from harness.errors import EvidenceError
 from harness.evidence import read_json
 
-__all__ = ["Point", "Series", "asv_history", "newest", "run_history"]
+__all__ = ["PastRun", "Point", "Series", "asv_history", "newest", "past_runs", "run_history"]
 
 _JUDGED = {"PASS", "FAIL", "INCONCLUSIVE", "INFEASIBLE"}
 _DAMAGED = (EvidenceError, KeyError, TypeError, ValueError, AttributeError)
@@ -64,6 +64,74 @@ class Series:
     points: tuple[Point, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """What one run of the gates decided.
+
+    Attributes
+    ----------
+    folder
+        Its name below the folder of runs.
+    label
+        The decision in words: "CI HOLD, not a release verdict".
+    open_gates
+        Gates that decide and are neither PASS nor WAIVED, each with its verdict.
+    """
+
+    folder: str
+    started: str
+    commit: str
+    dirty: bool
+    machine: str
+    profile: str
+    decision: str
+    label: str
+    open_gates: tuple[tuple[str, str], ...]
+
+
+def past_runs(reports: Path) -> list[PastRun]:
+    """Every whole run below a folder, the newest first; those of `run_history`'s list of unread
+    ones are left out.
+    """
+    found = []
+    for folder in _folders(reports):
+        try:
+            found.append(_past_run(folder))
+        except _DAMAGED:
+            continue
+    return sorted(found, key=lambda run: (run.started, run.folder), reverse=True)
+
+
+def _past_run(folder: Path) -> PastRun:
+    manifest = read_json(folder / "manifest.json")
+    verdicts = read_json(folder / "verdicts.json")
+    run, decision = verdicts["run"], verdicts["decision"]
+    return PastRun(
+        folder=folder.name,
+        started=f"{_moment(run['started']).astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        commit=str(run["commit"]),
+        dirty=bool(manifest.get("dirty")),
+        machine=str(manifest["machine"]["id"]),
+        profile=str(run["profile"]),
+        decision=str(decision["verdict"]),
+        label=str(decision["label"]),
+        open_gates=tuple(
+            (str(gate["id"]), str(gate["verdict"]))
+            for gate in verdicts["gates"]
+            if gate["blocking"] and gate["verdict"] not in ("PASS", "WAIVED")
+        ),
+    )
+
+
+def _folders(reports: Path) -> list[Path]:
+    """Folders below one that look like runs; the link `latest` is none."""
+    return [
+        folder
+        for folder in (sorted(reports.glob("*/")) if reports.is_dir() else [])
+        if not folder.is_symlink() and (folder / "verdicts.json").is_file()
+    ]
+
+
 def run_history(reports: Path) -> tuple[list[Series], list[str]]:
     """Series of every row of the runs below a folder, and which runs could not be read.
 
@@ -71,9 +139,7 @@ def run_history(reports: Path) -> tuple[list[Series], list[str]]:
     """
     found: dict[tuple[str, ...], list[Point]] = {}
     unread = []
-    for folder in sorted(reports.glob("*/")) if reports.is_dir() else []:
-        if folder.is_symlink() or not (folder / "verdicts.json").is_file():
-            continue
+    for folder in _folders(reports):
         try:
             manifest = read_json(folder / "manifest.json")
             verdicts = read_json(folder / "verdicts.json")
@@ -93,8 +159,7 @@ def _told(error: Exception) -> str:
 def _rows(verdicts: dict[str, Any], machine: str) -> Iterator[tuple[tuple[str, ...], Point]]:
     """The key of a series and its point, for each row that was measured."""
     run = verdicts["run"]
-    when = datetime.fromisoformat(run["started"])
-    began = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    began = _moment(run["started"]).timestamp()
     for gate in verdicts["gates"]:
         for row in gate["rows"]:
             if row["verdict"] in _JUDGED and row["estimate"] is not None:
@@ -109,6 +174,12 @@ def _rows(verdicts: dict[str, Any], machine: str) -> Iterator[tuple[tuple[str, .
                     high=None if row["high"] is None else _number(row["high"]),
                 )
                 yield names[:4], point
+
+
+def _moment(text: str) -> datetime:
+    """A time in ISO 8601; one without a zone is UTC."""
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _number(value: Any) -> float:

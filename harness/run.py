@@ -25,6 +25,7 @@ from harness.measurement import Measurement, write_measurement
 from harness.measures import (
     client,
     disk,
+    documentation,
     hits,
     hot,
     memory,
@@ -72,11 +73,13 @@ MEASURES: Mapping[str, Measure] = {
     "compression.saving": saving.measure,
     "rollback.exact": rollback.measure,
     "ops.ready": procedures.measure,
+    "docs.complete": documentation.measure,
 }
 # Of these, time plays no part in them: their workers run beside each other, the longest first
 PLANS: Mapping[str, Callable[[Context], list[Plan]]] = {
     "compression.saving": saving.plan,
     "rollback.exact": rollback.plan,
+    "docs.complete": documentation.plan,
     "quality.search": searching.plan,
     "quality.bits": quality.plan,
     "ops.ready": procedures.plan,

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from harness.changepoints import SHORTEST, Step
-from harness.history import Series
+from harness.history import PastRun, Series
 from harness.report.canvas import (
     LIMIT,
     MUTED,
@@ -26,11 +26,13 @@ from harness.report.canvas import (
     svg_of,
 )
 from harness.report.quantity import format_quantity, scale_of
+from harness.report.verdict import DECISION_LOOKS, VERDICT_LOOKS
 
 __all__ = ["History", "describe_step", "write_history"]
 
 _FOLDER = Path(__file__).parent
 _PANELS_MAX = 24
+_ORDER = {verdict: place for place, verdict in enumerate(VERDICT_LOOKS)}
 _COLUMNS = 3
 _PANEL_INCHES = (3.4, 1.9)
 
@@ -60,9 +62,15 @@ def describe_step(history: History, step: Step) -> str:
     return f"{day}, {point.commit[:12]}: {before} to {after}{share}"
 
 
-def write_history(histories: Sequence[History], unread: Sequence[str], folder: Path) -> Path:
+def write_history(
+    histories: Sequence[History],
+    unread: Sequence[str],
+    folder: Path,
+    runs: Sequence[PastRun] = (),
+) -> Path:
     """Write the three files into a folder, made where it is missing; returns the page.
 
+    `runs` are listed as they come, each with a link to its report where that lies beside `folder`.
     Series with steps come first. The drawing has the first 24, the page's table has all.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,10 +99,26 @@ def write_history(histories: Sequence[History], unread: Sequence[str], folder: P
         changed=[one for one in ordered if one.steps],
         describe=describe_step,
         unread=unread,
+        runs=runs,
+        has_report=lambda run: (folder.parent / run.folder / "report.html").is_file(),
+        looks=DECISION_LOOKS,
+        open_gates=_open_gates,
         shortest=2 * SHORTEST,
     )
     (folder / "trend.html").write_text(page, encoding="utf-8")
     return folder / "trend.html"
+
+
+def _open_gates(run: PastRun) -> str:
+    """What stood in the way of a GO, by verdict: gates by name, those not run as a number."""
+    by_verdict: dict[str, list[str]] = {}
+    for gate, verdict in run.open_gates:
+        by_verdict.setdefault(verdict, []).append(gate)
+    parts = [
+        f"{len(gates)} {verdict}" if verdict == "NOT RUN" else f"{verdict}: {', '.join(gates)}"
+        for verdict, gates in sorted(by_verdict.items(), key=lambda one: _ORDER.get(one[0], -1))
+    ]
+    return "; ".join(parts) or "none"
 
 
 def _draw(histories: Sequence[History]) -> Canvas:

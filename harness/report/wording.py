@@ -92,12 +92,7 @@ def _row_fix(row: Row) -> str:
 def not_tested(report: Report) -> list[str]:
     """What a reader might think was covered, and was not."""
     rows = [row for gate in report.gates for row in gate.rows]
-    sentences = [
-        f"{row.gate}, {row.label}: {'NOT RUN' if row.verdict == 'NOT RUN' else 'not valid'}"
-        f"{' (' + row.reason.rstrip('.') + ')' if row.reason else ''}."
-        for row in rows
-        if row.verdict in ("NOT RUN", "INVALID")
-    ]
+    sentences = [sentence for gate in report.gates for sentence in _not_measured(gate)]
     sentences += [
         f"{gate.id}: no rows at all ({gate.reason.rstrip('.') or gate.verdict})."
         for gate in report.gates
@@ -121,11 +116,26 @@ def not_tested(report: Report) -> list[str]:
     return sentences
 
 
+def _not_measured(gate: Gate) -> list[str]:
+    """One sentence a row that has no value that counts; one for all of them if they are alike."""
+    told = {row.label: _why_not(row) for row in gate.rows if row.verdict in ("NOT RUN", "INVALID")}
+    if len(told) == len(gate.rows) > 1 and len(set(told.values())) == 1:
+        return [f"{gate.id}, all {len(told)} rows: {next(iter(told.values()))}."]
+    return [f"{gate.id}, {label}: {why}." for label, why in told.items()]
+
+
+def _why_not(row: Row) -> str:
+    reason = f" ({row.reason.rstrip('.')})" if row.reason else ""
+    return f"{'NOT RUN' if row.verdict == 'NOT RUN' else 'not valid'}{reason}"
+
+
 def asides(gate: Gate) -> list[str]:
     """Facts that belong beside a gate on page one: other open rows, totals that would mislead."""
     notes = []
     lead = gate.lead
     open_rows = [row for row in gate.rows if row is not lead and row.verdict not in SETTLED]
+    if gate.verdict == "NOT RUN":  # which the tally of rows says already
+        open_rows = [row for row in open_rows if row.verdict != "NOT RUN"]
     for row in open_rows[:_ASIDES_MAX]:
         kind = "" if row.blocking else " (advisory)"
         bound = f", bound {row.bound_text}" if row.bound is not None else ""

@@ -6,11 +6,12 @@ import inspect
 from dataclasses import fields
 from typing import Any
 
-from suites.tests.docs.test_docs import reference, table
+from harness.documentation.pages import reference, table
+from harness.environment import project_root
 from titanstore.clients.bedrock import ClientCounters, Embedder, Titan, wrap
 from titanstore.clients.bedrock.requests import MODELS
 
-PAGE = reference("clients")
+PAGE = reference(project_root(), "clients")
 
 
 def members(of: type, made: Any) -> set[str]:

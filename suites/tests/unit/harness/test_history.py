@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 from harness.changepoints import find_steps
 from harness.cli import main
-from harness.history import Point, Series, asv_history, newest, run_history
+from harness.history import Point, Series, asv_history, newest, past_runs, run_history
 from harness.report.history_page import History, describe_step, write_history
+from suites.tests.unit.harness.small_run import bits, clean_bits, write_run
 
 NAME = "codec.Decode.time_decode_32"
 
@@ -225,6 +226,27 @@ def test_the_page_names_the_step_and_draws_it(tmp_path: Path) -> None:
     assert (tmp_path / "trend" / "trend.png").read_bytes()[:4] == b"\x89PNG"
     stored = json.loads((tmp_path / "trend" / "trend.json").read_text())
     assert [len(one["steps"]) for one in stored["series"]] == [1, 0]
+
+
+def test_the_page_lists_the_runs_newest_first_with_what_is_open(tmp_path: Path) -> None:
+    reports = tmp_path / "reports"
+    broken = [bits("quality.bits-emulated", differing=1.0), *clean_bits()[::2]]
+    write_run(reports / "b", started="2027-01-14T07:00:00+00:00")
+    write_run(reports / "a", broken, started="2027-01-15T07:00:00+00:00")
+    (reports / "damaged").mkdir()
+    (reports / "damaged" / "verdicts.json").write_text("{}")
+    (reports / "latest").symlink_to("a")
+    (reports / "a" / "report.html").write_text("a report")
+    newer, older = past_runs(reports)
+    assert (newer.folder, newer.decision) == ("a", "NO-GO")
+    assert (older.folder, older.decision) == ("b", "HOLD")
+    assert ("quality.bits", "FAIL") in newer.open_gates
+    assert "quality.bits" not in dict(older.open_gates)
+    series = _history("flat", [1.0, 1.0, 1.0])
+    text = write_history([series], [], reports / "trend", past_runs(reports)).read_text()
+    assert text.index("NO-GO") < text.index("HOLD")
+    assert 'href="../a/report.html"' in text
+    assert 'href="../b/report.html"' not in text  # it has none
 
 
 def test_the_command_reads_both_and_says_where_the_page_is(

@@ -1,0 +1,1 @@
+"""Is everything documented, does every example run, does every link lead somewhere."""
