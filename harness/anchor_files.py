@@ -15,13 +15,14 @@ from harness.anchors import anchor_of, check_anchor
 from harness.beside import ANCHOR, ANCHORS, PROOF
 from harness.errors import EvidenceError, UsageError
 from harness.evidence import read_json, write_json
+from harness.reliability.counts import COUNTS_FILE
 from harness.verify import verify_run
 
 __all__ = ["make_anchor", "verify_anchor"]
 
 _EVIDENCE = (
     *("manifest.json", "targets.json", "waivers.json", "verdicts.json"),
-    *(PROOF, ANCHOR, ANCHORS),
+    *(PROOF, ANCHOR, ANCHORS, COUNTS_FILE),
 )
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _TARGETS_MOVED = "targets.json is not what this checkout promises"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.anchor_files import make_anchor, verify_anchor
 from harness.beside import lay_beside
 from harness.evidence import check_verdicts, read_json, verdicts_of_run
 from harness.prove.proof import Identity
@@ -131,6 +132,13 @@ def test_counts_are_sealed(tmp_path: Path) -> None:
     assert verdicts_of_run(run)[1] == []
     (run / COUNTS_FILE).write_text(json.dumps(counts(units=[])))
     assert verdicts_of_run(run)[1] == [f"{COUNTS_FILE} was changed after the run"]
+
+
+def test_an_anchor_keeps_the_counts_of_its_run(tmp_path: Path) -> None:
+    keep(tmp_path, "a", counts())
+    anchor = make_anchor(run_with(tmp_path), "v0", tmp_path)
+    assert (anchor / "run" / COUNTS_FILE).is_file()
+    assert verify_anchor(anchor) == []
 
 
 def test_long_texts_and_many_faults_do_not_fill_a_page() -> None:
