@@ -17,7 +17,7 @@ from titanstore.migration import SourceOptions, migrate, open_source
 FAST = StoreConfig(durability="power_cut_may_lose_store", publish=False)
 _FEW, _MANY, _BATCH = 300, 1200, 64  # the fewer are several batches, and several reads of a zip
 # arrow and lance allocate outside Python's sight: the long form measures the process
-SEEN = {name: WRITERS[name] for name in ("npy", "npz", "npy-folder", "sql-store", "jsonl-gz")}
+SEEN = {name: WRITERS[name] for name in ("npz", "npy-folder", "sql-store")}
 
 
 def peak_of_reading(path: Path, options: SourceOptions) -> tuple[int, int]:
