@@ -14,8 +14,10 @@ __all__ = ["CHOICES", "FIXED", "draw_configuration", "is_exact"]
 
 MIB = 2**20
 
-FIXED: Mapping[str, object] = MappingProxyType({"dimension": None})
-"""What may not change: the soak stores vectors of two dimensions."""
+FIXED: Mapping[str, object] = MappingProxyType(
+    {"dimension": None, "rollout_percent": 100, "shadow": True}
+)
+"""What does not change: the soak stores vectors of two dimensions, and calls no Bedrock."""
 
 CHOICES: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
@@ -39,6 +41,7 @@ CHOICES: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "segment_reads": ("mmap", "pread"),
         "publish": (True, False),
         "shared_pool": (True, False),
+        "fallback": (False,) * 7 + (True,),
     }
 )
 """Values of each setting, one as likely as the other."""

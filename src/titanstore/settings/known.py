@@ -220,7 +220,7 @@ SETTINGS = (
         choices=_SWITCH,
         off=False,
         tells="Compares the model's answers for the others with the store's, and keeps them.",
-        costs="About 0.2 ms beside the call. Off: the store is not touched for them.",
+        costs="Two looks into the store beside the call. Off: the store is not touched for them.",
     ),
     Setting(
         name="fallback",
