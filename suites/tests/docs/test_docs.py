@@ -22,6 +22,7 @@ from harness.gates import EXIT_CODES, Verdict
 from harness.run import MEASURES
 from harness.targets import load_targets
 from harness.waivers import load_waivers
+from titanstore.events import logger
 from titanstore.metrics import Counters
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -109,7 +110,11 @@ def test_example_runs(
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    # an example that sets up logging must not do so for all tests that follow
+    monkeypatch.setattr(logger, "handlers", list(logger.handlers))
+    level = logger.level
     runpy.run_path(str(script), run_name="__main__")
+    logger.setLevel(level)
 
 
 def test_readme_shows_the_store() -> None:
