@@ -22,6 +22,7 @@ from harness.environment import instruments, machine
 from harness.measures.disk import drop_pages
 from harness.probes.memory import page_types
 from harness.probes.writes import why_not
+from harness.procedures.runbook import PROGRAMS
 
 __all__ = ["Finding", "diagnose"]
 
@@ -53,6 +54,7 @@ def diagnose() -> list[Finding]:
         _recorded,
         _git,
         _tracing,
+        _runbooks,
         _lancedb,
         _profilers,
     )
@@ -193,6 +195,16 @@ def _tracing() -> Finding:
         advice="rollback.exact cannot be measured; containers: --cap-add SYS_PTRACE"
         if reason
         else "",
+    )
+
+
+def _runbooks() -> Finding:
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    return Finding(
+        what="programs of the runbooks",
+        state="missing" if absent else "good",
+        seen=f"{', '.join(absent)} not installed" if absent else ", ".join(PROGRAMS),
+        advice="ops.ready fails: its pages in docs/operations use them" if absent else "",
     )
 
 

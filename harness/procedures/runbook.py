@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["REQUIRED", "RunbookError", "Step", "is_as_told", "pages", "parse"]
+__all__ = ["PROGRAMS", "REQUIRED", "RunbookError", "Step", "is_as_told", "pages", "parse"]
 
 # SPEC section 2, ops.ready: configuration, migration, alerts, fallback, rollback; the plan's others
 REQUIRED = (
@@ -29,6 +29,7 @@ REQUIRED = (
     "corruption",
     "restore",
 )
+PROGRAMS = ("bash", "curl", "flock")  # beside coreutils, pip and our own
 _DRILL = re.compile(r"^<!-- drill: ([a-z-]+) -->$")
 _HEREDOC = re.compile(r"<<-?\s*'?(\w+)'?")
 

@@ -65,6 +65,7 @@ def main(log_format: str) -> None:
 @contextmanager
 def _logging(log_format: str) -> Iterator[None]:
     handler, level = logging.StreamHandler(), logger.level
+    handler.setLevel(logging.WARNING if log_format == "text" else logging.INFO)
     if log_format == "json":
         handler.setFormatter(JsonFormatter())
         logger.setLevel(logging.INFO)

@@ -22,6 +22,7 @@ from harness.run import MEASURES
 from harness.targets import load_targets
 from harness.waivers import load_waivers
 from titanstore.config import FALLBACK
+from titanstore.events import logger
 from titanstore.settings.known import SETTINGS, written
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,7 +48,10 @@ def test_nothing_is_undocumented_and_nothing_told_is_missing(name: str) -> None:
     [page for page in GUIDES if blocks(page)],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_examples_run(page: Path, tmp_path: Path) -> None:
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # an example that sets up logging must not do so for all tests that follow
+    monkeypatch.setattr(logger, "handlers", list(logger.handlers))
+    monkeypatch.setattr(logger, "level", logger.level)
     found = run_page(page, ROOT, tmp_path)
     assert [f"{one.what}: {one.fault}" for one in found if one.fault] == []
 

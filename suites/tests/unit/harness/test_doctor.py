@@ -34,6 +34,7 @@ def test_everything_a_measure_needs_is_looked_at(findings: dict[str, Finding]) -
         "recorded vectors",
         "git",
         "killing a child before each write call",
+        "programs of the runbooks",
         "LanceDB",
         "profilers",
     }
