@@ -7,8 +7,10 @@ which only that shell and its children may see.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from harness.environment import project_root
 from titanstore import EmbeddingStore, StoreConfig
 from titanstore.keys import stored_key
+from titanstore.migration import SourceOptions, migrate
 
 __all__ = ["DRILLS", "MOUNTING"]
 
@@ -164,6 +167,44 @@ def _record_bodies(path: Path) -> list[int]:
         return [address.offset + _IN_THE_BODY for address in view.addresses()]
 
 
+def killed_migration(folder: Path) -> str:
+    """The page's migration, ended by kill -9 after its first batch of 1024 vectors."""
+    command = [sys.executable, "-c", "from harness.procedures.drills import _die; _die()"]
+    paths = os.pathsep.join([str(project_root()), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, check=False)
+    if ended.returncode != -signal.SIGKILL:
+        raise RuntimeError(f"the migration was to be killed, and ended with {ended.returncode}")
+    return ""
+
+
+def _die() -> None:
+    options = SourceOptions(keys_file=Path("keys.txt"))
+    migrate("vectors.npy", _STORE, options, progress=_kill_after_the_first)
+
+
+def _kill_after_the_first(done: int, _: int | None) -> None:
+    if done:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def titan(_: Path) -> str:
+    """A Titan of this project's own on a free port, which boto3 finds by its variables."""
+    serve = f"PYTHONPATH={project_root()}:$PYTHONPATH {sys.executable} -m harness.procedures.titan"
+    return (
+        f"{serve} > titan.url &\n"
+        "while kill -0 $! && [ ! -s titan.url ]; do sleep 0.1; done\n"
+        'export AWS_ENDPOINT_URL_BEDROCK_RUNTIME="$(cat titan.url)"\n'
+        + _exports(
+            {
+                "AWS_ACCESS_KEY_ID": "testing",
+                "AWS_SECRET_ACCESS_KEY": "testing",
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }
+        )
+        + "[ -s titan.url ]\n"  # without it, the real Titan would be called
+    )
+
+
 def _exports(values: Mapping[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(text)}\n" for name, text in values.items())
 
@@ -176,6 +217,8 @@ DRILLS: Mapping[str, Callable[[Path], str]] = {
     "room": room,
     "bad-disk": bad_disk,
     "break-store": break_store,
+    "killed-migration": killed_migration,
+    "titan": titan,
 }
 MOUNTING = {"full-disk"}
 
