@@ -127,7 +127,6 @@ SPECIFIED = {
     "lost-update",
     "stale-search",
     "another-digit",
-    "undocumented-name",
     "hit-ratio-94",
     "other-commit",
     "deleted-evidence",
