@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from harness.run import Progress
+from harness.progress import Progress
 
 __all__ = ["ConsoleProgress"]
 

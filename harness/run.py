@@ -43,6 +43,7 @@ from harness.measures import (
 from harness.measures.base import SIZES, Context, Plan, Sizes
 from harness.population import build_store
 from harness.prepare import prepare
+from harness.progress import Progress, StageTimes
 from harness.prove.proof import Identity, gates_digest
 from harness.recordings import Titan, age_of
 from harness.report.write import write_report
@@ -52,7 +53,7 @@ from harness.targets import load_targets
 from harness.waivers import load_waivers
 from harness.workload.git import git_replay
 
-__all__ = ["MEASURES", "PLANS", "Options", "Progress", "run_gates"]
+__all__ = ["MEASURES", "PLANS", "Options", "run_gates"]
 
 Measure = Callable[[Context], list[Measurement]]
 
@@ -84,41 +85,6 @@ PLANS: Mapping[str, Callable[[Context], list[Plan]]] = {
     "quality.bits": quality.plan,
     "ops.ready": procedures.plan,
 }
-
-
-class Progress:
-    """What a run tells while it works; this one keeps quiet."""
-
-    def stage(self, name: str, steps: int) -> None:
-        """A stage begins; `steps` calls of `step` are expected, 0 if that is not known."""
-
-    def step(self) -> None:
-        """One more piece of the stage is done."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
-
-
-class _StageTimes(Progress):
-    """Passes everything on, and remembers how long each stage took."""
-
-    def __init__(self, inner: Progress) -> None:
-        self._begun: list[tuple[str, float]] = []
-        self._inner = inner
-        # handed on as they are
-        self.step, self.note = inner.step, inner.note  # type: ignore[method-assign]
-
-    def stage(self, name: str, steps: int) -> None:
-        self._begun.append((name, time.monotonic()))
-        self._inner.stage(name, steps)
-
-    def seconds(self) -> dict[str, float]:
-        """Seconds of each stage so far; a name that came again has the sum."""
-        ends = [begin for _, begin in self._begun[1:]] + [time.monotonic()]
-        found: dict[str, float] = {}
-        for (name, begin), end in zip(self._begun, ends, strict=True):
-            found[name] = round(found.get(name, 0.0) + end - begin, 2)
-        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +184,7 @@ def run_gates(options: Options, progress: Progress) -> Path:
         raise UsageError(f"{run} is there: another run began in this second") from error
     except OSError as error:
         raise UsageError(f"a run cannot be kept in {options.reports}: {error}") from error
-    stages = _StageTimes(progress)
+    stages = StageTimes(progress)
     try:
         before = environment.load_now()
         measurements, absent, fixtures = _measure(

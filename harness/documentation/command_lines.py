@@ -98,9 +98,19 @@ def check_command_lines(root: Path) -> Iterator[Finding]:
 def _fault(words: list[str]) -> str:
     there = all_commands()
     name, *rest = words
-    while rest and isinstance(there[name], click.Group) and not rest[0].startswith("-"):
+    while rest and isinstance(there[name], click.Group):
+        if rest[0] in _valued(there[name]):  # `titanstore --log-format json info PATH`
+            rest = rest[2:]
+            continue
+        if rest[0].startswith("-"):
+            break
         name = f"{name} {rest.pop(0)}"
         if name not in there:
             return f"no command {name}"
     unknown = {word for word in rest if word.startswith("--")} - names_of(there[name])
     return f"no option {', '.join(sorted(unknown))}" if unknown else ""
+
+
+def _valued(command: click.Command) -> set[str]:
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return {name for param in options if not param.is_flag for name in param.opts}

@@ -2,8 +2,8 @@
 
 A block that must not run has its reason in a comment on the line before it,
 `<!-- not run: minutes; `make gate` is what runs it -->`; one of shell commands whose last one fails
-on purpose has `<!-- exit status 1 -->`. A `text` block after a block that runs is what it prints,
-where `...` stands for anything.
+on purpose has `<!-- exit status 1 -->`. Those of runbooks are the gate ops.ready's. A `text` block
+after a block that runs is what it prints, where `...` stands for anything.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _NOT_RUN, _STATUS = "not run: ", "exit status "
+_RUNBOOKS = "operations"  # a folder of `docs`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,9 @@ def _block(page: Path, text: str, found: re.Match[str]) -> Block:
     if language not in LANGUAGES:
         raise PageError(f"{page.name}:{line}: a block of {language!r}, know {', '.join(LANGUAGES)}")
     not_run, status = "", 0
-    if mark.startswith(_NOT_RUN):
+    if page.parent.name == _RUNBOOKS:
+        not_run = "a step of a runbook, which ops.ready carries out whole (harness.procedures)"
+    elif mark.startswith(_NOT_RUN):
         not_run = mark.removeprefix(_NOT_RUN)
     elif re.fullmatch(rf"{_STATUS}\d+", mark) and language == "sh":
         status = int(mark.removeprefix(_STATUS))

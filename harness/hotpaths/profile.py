@@ -23,7 +23,7 @@ from harness.hotpaths.stacks import narrow, read_stacks
 from harness.measures.replay import copy_store
 from harness.memory.populations import make_population
 from harness.population import build_store
-from harness.run import Progress
+from harness.progress import Progress
 from harness.subjects.reference import effective_settings
 from harness.worker import WorkerError, run_worker
 

@@ -26,7 +26,7 @@ from harness.memory.populations import SHAPES, make_population
 from harness.memory.recordings import summary_of, write_reports
 from harness.memory.watch import Watch
 from harness.population import Population, build_store, load_population
-from harness.run import Progress
+from harness.progress import Progress
 from harness.subjects.reference import effective_settings
 from harness.worker import WorkerError, run_worker, run_workers
 from harness.workload.editing import EditingSession, editing_session

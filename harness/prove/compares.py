@@ -13,11 +13,11 @@ from harness.compare.run import CompareOptions, run_compare
 from harness.compare.sides import Suite
 from harness.errors import HarnessError, UsageError
 from harness.evidence import read_json
+from harness.progress import Progress
 from harness.prove.clones import clone_as_it_is, commit_all
 from harness.prove.fault import Fault
 from harness.prove.proof import moment
 from harness.prove.seen import CannotRunError, Seen
-from harness.run import Progress
 
 __all__ = ["inject", "look"]
 

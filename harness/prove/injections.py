@@ -104,19 +104,12 @@ def another_digit(calls: ModuleType) -> None:
     calls.kept_response = make_another  # type: ignore[attr-defined]
 
 
-def undocumented_name(package: ModuleType) -> None:
-    """The package exports one name more, of which no page and no docstring tells."""
-    package.forget_all = lambda: None  # type: ignore[attr-defined]
-    package.__all__ += ["forget_all"]  # type: ignore[attr-defined]
-
-
 INJECTIONS: Mapping[str, tuple[str, Callable[[ModuleType], None]]] = {
     "lost-update": ("titanstore.store", lost_update),
     "stale-search": ("titanstore.search.results", stale_search),
     "low-hit-ratio": ("titanstore.store", low_hit_ratio),
     "growing-mapping": ("titanstore.store", growing_mapping),
     "another-digit": ("titanstore.clients.bedrock.calls", another_digit),
-    "undocumented-name": ("titanstore", undocumented_name),
 }
 """By name: the module that a fault is put into, and what does it."""
 

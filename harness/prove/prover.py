@@ -16,6 +16,7 @@ from typing import Any
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
+from harness.progress import Progress
 from harness.prove import compares, runs, soaks
 from harness.prove.catalogue import CATALOGUE, by_id
 from harness.prove.fault import LEFT_OUT, Fault
@@ -38,7 +39,6 @@ from harness.prove.proof import (
     proofs_folder,
 )
 from harness.prove.seen import CannotRunError, Seen
-from harness.run import Progress
 
 __all__ = ["Proof", "prove", "verify_proof"]
 

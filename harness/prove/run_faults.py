@@ -17,7 +17,7 @@ _SLOWLY = {**_HUNDRED, "trace_pace": 3.0}
 _MEMORY = {"memory_corpora": ("files-1024",)}
 _BITS = ("quality.bits",)
 _HOSTILE, _EMULATED = "quality.bits.hostile", "quality.bits.emulated"
-_API, _DOCS = "quality.api.emulated", "docs.complete.all"
+_API = "quality.api.emulated"
 _LOST, _HITS, _SEARCH = "update.latency.lost", "hit_ratio.hot.editing", "quality.search.2200"
 _HEAP = "memory.steady.files-1024"
 _CLEAN = "memory.steady.clean"
@@ -256,36 +256,6 @@ RUNS: tuple[Fault, ...] = (
             "only": ("hit_ratio.hot", "update.latency", "quality.search", "quality.bits"),
             "sizes": _SLOWLY,
             "inject": "low-hit-ratio",
-        },
-    ),
-    Fault(
-        id="control-docs",
-        title="nothing broken, the gate of the documentation",
-        injected="nothing",
-        kind="run",
-        tier="live",
-        cells=(_quiet(_DOCS), _OTHERS, _STANDS),
-        settings={"only": ("docs.complete",), "sizes": _SMALL},
-    ),
-    Fault(
-        id="undocumented-name",
-        title="a public name that no page tells",
-        injected="one name more in what titanstore exports, without a docstring",
-        kind="run",
-        tier="live",
-        control="control-docs",
-        cells=(
-            # the name itself, and its docstring
-            _catch(_DOCS, "FAIL", between=(2, 2)),
-            _catch("docs.complete", "FAIL"),
-            _no_go("docs.complete"),
-            _OTHERS,
-            _STANDS,
-        ),
-        settings={
-            "only": ("docs.complete",),
-            "sizes": _SMALL,
-            "inject": "undocumented-name",
         },
     ),
     Fault(

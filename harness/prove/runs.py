@@ -18,12 +18,13 @@ from harness.errors import HarnessError, UsageError
 from harness.evidence import read_json, seal_samples, verdicts_of_run, write_json
 from harness.measures.base import Sizes
 from harness.pages import PAGES
+from harness.progress import Progress
 from harness.prove import injections
 from harness.prove.clones import clone_as_it_is
 from harness.prove.fault import CATCH, Fault
 from harness.prove.proof import moment
 from harness.prove.seen import CannotRunError, Seen
-from harness.run import Options, Progress, run_gates
+from harness.run import Options, run_gates
 from harness.verify import verify_run
 
 __all__ = ["inject", "look"]
@@ -50,7 +51,8 @@ _IN_CLONE = """
 import sys
 from pathlib import Path
 from harness.measures.base import Sizes
-from harness.run import Options, Progress, run_gates
+from harness.progress import Progress
+from harness.run import Options, run_gates
 options = Options(profile="ci", reports=Path(sys.argv[1]), command=["harness", "gate"],
                   only=("quality.bits",), sizes=Sizes(files=1, hostile_vectors=200))
 print(run_gates(options, Progress()))

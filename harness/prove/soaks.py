@@ -16,9 +16,9 @@ from harness import environment
 from harness.errors import EvidenceError
 from harness.evidence import read_json, write_json
 from harness.gates import Setting, judge_gate
+from harness.progress import Progress
 from harness.prove.fault import Fault
 from harness.prove.seen import CannotRunError, Seen
-from harness.run import Progress
 from harness.soak.decide import as_measurement, judge_growth
 from harness.soak.evidence import read_soak
 from harness.subjects.reference import effective_settings

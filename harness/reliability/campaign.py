@@ -16,12 +16,12 @@ from typing import Any
 
 from harness import environment
 from harness.errors import HarnessError
+from harness.progress import Progress
 from harness.reliability.counts import COUNTS_FILE, FORMAT
 from harness.reliability.inputs import INPUTS
 from harness.reliability.scenarios import SCENARIOS
 from harness.reliability.tracer import why_not
 from harness.reliability.worker import PARTS
-from harness.run import Progress
 
 __all__ = ["COUNTS_FILE", "Campaign", "Unit", "exit_code_of", "run_campaign", "units_of"]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.progress import Progress
 from harness.reliability.campaign import COUNTS_FILE, Campaign, exit_code_of, run_campaign
 from harness.reliability.scenarios import SCENARIOS
 from harness.reliability.tracer import why_not
-from harness.run import Progress
 
 ROOT = Path(__file__).resolve().parents[3]
 needs_strace = pytest.mark.skipif(bool(why_not()), reason=why_not())

@@ -12,7 +12,8 @@ from harness import run as run_module
 from harness.errors import HarnessError
 from harness.measures import quality
 from harness.measures.base import Sizes
-from harness.run import Options, Progress, run_gates
+from harness.progress import Progress
+from harness.run import Options, run_gates
 
 TINY = Sizes(files=1, hostile_vectors=200)
 BITS = "quality.bits"

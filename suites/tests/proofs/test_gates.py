@@ -26,9 +26,10 @@ from harness.evidence import read_json, seal_samples, verdicts_of_run, write_jso
 from harness.measures import quality
 from harness.measures.base import Sizes
 from harness.pages import page_faults
+from harness.progress import Progress
 from harness.report.model import read_report
 from harness.report.write import write_report
-from harness.run import Options, Progress, run_gates
+from harness.run import Options, run_gates
 from harness.verify import verify_run
 
 pytestmark = [pytest.mark.xdist_group("proofs"), pytest.mark.usefixtures("resting_tree")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import harness.cli
-import harness.run
+import harness.progress
 from harness.errors import EvidenceError, HarnessError
 from harness.hotpaths import profile as profile_module
 from harness.hotpaths.page import read_paths, write_hotpaths_page
@@ -57,7 +57,7 @@ def test_a_sampler_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         reports=tmp_path, recorded=None, only=("get",), seconds=1.0, files=12
     )
     with pytest.raises(HarnessError, match="SYS_PTRACE"):
-        profile_module.profile_paths(options, harness.run.Progress())
+        profile_module.profile_paths(options, harness.progress.Progress())
     assert not list(tmp_path.rglob("hotpaths.json"))
 
 

@@ -19,7 +19,7 @@ from harness.memory.commands import memory
 from harness.memory.page import write_memory_page
 from harness.memory.profile import MemoryOptions, Profile, profile_memory
 from harness.memory.recordings import summary_of
-from harness.run import Progress
+from harness.progress import Progress
 
 LEAK = 60_000  # bytes every 1 000 operations
 

@@ -58,11 +58,6 @@ grown = {name: after[name] - before[name] for name in before}
 print(grown["clean file pages"] > 7e6, grown["anonymous"] < 1e6)
 """
 
-NAME = """
-import titanstore
-print("forget_all" in titanstore.__all__)
-"""
-
 DIGIT = """
 import json
 from fixtures.titan.answers import EmulatedTitan
@@ -83,7 +78,6 @@ SEEN = {
     "stale-search": (STALE, "True True", "True False"),
     "low-hit-ratio": (RATIO, "1.0", "0.94"),
     "growing-mapping": (MAPPING, "False True", "True True"),
-    "undocumented-name": (NAME, "False", "True"),
     "another-digit": (DIGIT, "True True", "True False"),
 }
 

@@ -17,13 +17,13 @@ from click.testing import CliRunner
 from harness import cli, environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
+from harness.progress import Progress
 from harness.prove import prover, soaks
 from harness.prove.catalogue import CATALOGUE, by_id
 from harness.prove.fault import LEFT_OUT, Cell, Fault, catch
 from harness.prove.matrix import exit_code_of, left_out, not_run_row, row_of, verdict_of
 from harness.prove.seen import CannotRunError, Seen
 from harness.prove.soaker import Leak
-from harness.run import Progress
 from harness.targets import load_targets
 
 QUICK = "empty-soak"  # a real worker, in seconds
@@ -127,7 +127,6 @@ SPECIFIED = {
     "lost-update",
     "stale-search",
     "another-digit",
-    "undocumented-name",
     "hit-ratio-94",
     "other-commit",
     "deleted-evidence",
