@@ -31,6 +31,11 @@ def test_drills_of_pages_are_there() -> None:
     assert named <= DRILLS.keys()
 
 
+def test_a_migration_that_ends_before_it_is_killed_is_no_drill(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="was to be killed"):  # no vectors.npy, so nothing moves
+        DRILLS["killed-migration"](tmp_path)
+
+
 # ---------------------------------------------------------------- the executor can fail
 
 PAGE = """
