@@ -27,6 +27,7 @@ def test_a_run_that_cannot_go_on_leaves_nothing(tmp_path: Path) -> None:
         profile="ci",
         reports=tmp_path,
         command=["harness", "gate"],
+        only=(BITS,),
         sizes=TINY,
         after_build=full,
     )

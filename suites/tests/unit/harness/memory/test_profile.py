@@ -42,7 +42,7 @@ def small(reports: Path) -> MemoryOptions:
     return MemoryOptions(
         reports=reports,
         recorded=None,
-        operations=8_000,
+        operations=24_000,
         traced_operations=1_000,
         processes=1,
         files=20,

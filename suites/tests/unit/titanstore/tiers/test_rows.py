@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import hypothesis.strategies as st
 import numpy as np
@@ -15,6 +15,15 @@ from numpy.typing import NDArray
 from titanstore.tiers.rows import RowPool
 
 Vector = NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_objects() -> Iterator[None]:
+    """The collector looks at what these tests made, and not at all of pytest, hundreds of times."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def filled(value: float) -> Callable[[Vector], None]:
