@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: gate test lint docs bench baseline timings trend lock clean
+.PHONY: gate test test-long lint docs bench baseline timings trend lock clean
 
 gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
 
 test: $(READY)  ## all tests
 	$(BIN)/pytest -q -n auto --dist loadfile
+
+test-long: $(READY)  ## the tests that `make test` has no time for
+	$(BIN)/pytest -q -n auto --dist loadfile -m long
 
 lint: $(READY)  ## format, rules, types, layers
 	$(BIN)/ruff format --check .

@@ -8,6 +8,24 @@ import pytest
 
 pytest_plugins = ("fixtures.plugin",)
 
+# Beginnings of what `make test-long` runs and `make test` leaves out, so that this one stays below
+# a quarter of an hour. Gates and `harness prove` carry out the same where the note says so
+LONG = (
+    "suites/bench/test_bench_lance.py",
+    "suites/tests/browser/",
+    "suites/tests/client/test_interruptions.py",
+    "suites/tests/docs/test_docs.py::test_examples_run",  # docs.complete
+    "suites/tests/migration/test_bounded.py",
+    "suites/tests/migration/test_interrupted.py",
+    "suites/tests/operations/test_runbooks.py",  # ops.ready
+    "suites/tests/proofs/test_prove.py",  # harness prove
+    "suites/tests/soak/test_simulated.py::test_a_leak_of_40_kb",  # harness prove
+    "suites/tests/soak/test_simulated.py::test_one_seed",
+    "suites/tests/stateful/test_settings_together.py",
+    "suites/tests/unit/harness/hotpaths/test_profile.py",
+    "suites/tests/unit/harness/memory/test_profile.py",
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("titanstore")
@@ -29,6 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="folder of recorded Titan vectors and bodies (default: ../shared/data/titan if there)",
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is long."""
+    for item in items:
+        if item.nodeid.startswith(LONG):
+            item.add_marker("long")
 
 
 def pytest_configure() -> None:

@@ -297,11 +297,12 @@ def run(*words: object) -> Result:
 
 
 def test_a_port_in_use(folder: Path) -> None:
+    before = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = run(folder, "--port", taken.getsockname()[1])
     assert ended.exit_code == 2
     assert "Address already in use" in ended.output
-    assert not [each for each in threading.enumerate() if each.name.startswith("titanstore-")]
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_host_that_is_none_of_ours(folder: Path) -> None:
