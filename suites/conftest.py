@@ -18,11 +18,15 @@ LONG = (
     "suites/tests/migration/test_bounded.py",
     "suites/tests/migration/test_interrupted.py",
     "suites/tests/operations/test_runbooks.py",  # ops.ready
+    "suites/tests/proofs/test_compare.py::test_a_function_slowed_by_30",  # harness prove
+    "suites/tests/proofs/test_compare.py::test_a_real_comparison_of_equal_code",
     "suites/tests/proofs/test_prove.py",  # harness prove
     "suites/tests/soak/test_simulated.py::test_a_leak_of_40_kb",  # harness prove
     "suites/tests/soak/test_simulated.py::test_one_seed",
     "suites/tests/stateful/test_settings_together.py",
+    "suites/tests/unit/harness/compare/test_callgrind.py",
     "suites/tests/unit/harness/hotpaths/test_profile.py",
+    "suites/tests/unit/harness/measures/test_search_measures.py",  # make gate
     "suites/tests/unit/harness/memory/test_profile.py",
 )
 
