@@ -10,7 +10,7 @@ QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
 
-test: $(READY)  ## all tests
+test: $(READY)  ## all tests but those that take long
 	$(BIN)/pytest -q -n auto --dist loadfile
 
 test-long: $(READY)  ## the tests that `make test` has no time for

@@ -37,7 +37,7 @@ _HELD_MAX = 60_000  # results held at a time, of those queries together
 _UNREADABLE = (CorruptionError, NewerFormatError)
 _ROWLESS_AT_ONCE = 256
 # numpy keeps freed arrays below 1 kB, some of each size: of as many items as happened to be left
-# open they came to 0.3 MB after 1 400 searches (reports/decisions/0019). So they have more items
+# open they came to 0.1 MB after 1 400 searches (reports/decisions/0006). So they have more items
 _OPEN_MIN = 128
 _BLOCK_VALUES = 10_240  # decoded at a time: all that is surely near a query of 1 024 dimensions
 _BATCH_BLOCK_VALUES = 16_384  # the same for many queries; with 20 bytes each, within the caches

@@ -196,7 +196,7 @@ def test_a_scan_holds_the_scores_of_a_block_however_many_rows_there_are(
 def test_what_a_block_leaves_open_is_never_in_arrays_that_numpy_keeps(
     rng: np.random.Generator,
 ) -> None:
-    """It keeps freed ones below 1 kB, some of each size: 0.3 MB after 1 400 searches once."""
+    """It keeps freed ones below 1 kB, some of each size: 0.1 MB after 1 400 searches once."""
     lower = rng.standard_normal((3, 200))
     upper = lower + 0.01
     upper[1, 150:] = lower[1, 150:] = np.nan
