@@ -110,8 +110,10 @@ def test_a_row_that_table_and_codes_both_lead_to_is_found_once(
         return watermark - watermark, [[*proposed, *proposed[:1]] for proposed in near]
 
     with filled(tmp_path) as store:
-        store.maintain()
+        # The exact answers: what the table leads to depends on how its index was trained, but a
+        # watermark of nothing leaves all rows to the codes.
         wanted = [store.search(query) for query in VECTORS[:5]]
+        store.maintain()
         monkeypatch.setattr(mirror.LanceMirror, "near", ahead)
         assert [store.search(query) for query in VECTORS[:5]] == wanted
         assert store.search_many(VECTORS[:5]) == wanted
