@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -128,23 +129,29 @@ def _shell(block: Block, root: Path) -> tuple[str, str]:
         "PYTHONPATH": str(root),
         "COLUMNS": "100",
     }
+    shell = subprocess.Popen(
+        ["sh", "-e", "-c", block.text],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    fault, said = "", ""
     try:
-        done = subprocess.run(
-            ["sh", "-e", "-c", block.text],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        said, _ = shell.communicate(timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return f"took more than {_TIMEOUT_S:.0f} s", ""
-    if done.returncode != block.status:
-        said = done.stdout.strip()[-_OUTPUT_SHOWN:]
-        return f"exit status {done.returncode}, want {block.status}: {said}", done.stdout
-    return "", done.stdout
+        fault = f"took more than {_TIMEOUT_S:.0f} s, or left a process behind that holds its output"
+    finally:  # what it left behind goes too: it would hold the pipe for ever
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+        shell.communicate()
+    if not fault and shell.returncode != block.status:
+        seen = said.strip()[-_OUTPUT_SHOWN:]
+        fault = f"exit status {shell.returncode}, want {block.status}: {seen}"
+    return fault, said
 
 
 def _other_output(wanted: str, printed: str | None) -> str:

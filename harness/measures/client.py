@@ -1,4 +1,4 @@
-"""quality.api and latency.client: a wrapped Bedrock client beside the client that it wraps.
+"""quality.api, latency.client: a wrapped Bedrock client beside the client that it wraps.
 
 Client, signature, HTTP and body are botocore's own; the server is ours, on loopback, and answers
 recorded bodies or emulated ones of every serving, form, dimension and type.
@@ -11,6 +11,7 @@ import struct
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from harness.measurement import Measurement, Process
 from harness.measures.base import Context, Plan
 from harness.statistics import error_rate_bound
 from harness.subjects.reference import ReferenceSubject
+from harness.worker import WorkerError
 
 __all__ = ["compare_answers", "measure", "sample"]
 
@@ -44,8 +46,8 @@ class Case(NamedTuple):
 
 
 def measure(context: Context) -> list[Measurement]:
-    """Rows: recorded bodies, emulated ones of every form; then the time of a kept answer."""
-    return [*context.together(_plans(context)), _latency(context)]
+    """Rows: recorded bodies, emulated ones of every form; then the times of a kept answer."""
+    return [*context.together(_plans(context)), *_latencies(context)]
 
 
 def _plans(context: Context) -> list[Plan]:
@@ -95,7 +97,8 @@ def _plan(
     )
 
 
-def _latency(context: Context) -> Measurement:
+def _latencies(context: Context) -> list[Measurement]:
+    """Of a whole `invoke_model`, and of a vector without JSON in the same processes."""
     folder = context.recorded_folder
     jobs = [
         {
@@ -109,25 +112,46 @@ def _latency(context: Context) -> Measurement:
         for place in range(context.sizes.processes)
     ]
 
-    def take() -> dict[str, Any]:
-        processes = context.workers("client", jobs)
-        facts = [process.facts for process in processes]
-        shown = ("vector_call_s_p50", "vector_call_s_p99", "timer_floor_s", "answers")
-        return {
-            "processes": processes,
-            "context": {
-                "call_s_p99": float(np.median([np.percentile(p.values, 99) for p in processes])),
-                **{name: float(np.median([fact[name] for fact in facts])) for name in shown},
-            },
-        }
+    vectors: list[Process] = []
 
-    return context.measured(
-        "latency.client",
-        unit="s",
-        evidence="emulated",
-        population={"models": 4, "calls a process": context.sizes.client_calls},
-        take=take,
-    )
+    def take() -> dict[str, Any]:
+        found = context.workers("client", jobs)
+        calls = []
+        for process in found:
+            facts = dict(process.facts)
+            vectors.append(replace(process, values=facts.pop("vector_call_s"), facts=facts))
+            calls.append(replace(process, facts=facts))
+        return _told(calls)
+
+    def take_vectors() -> dict[str, Any]:
+        if not vectors:
+            raise WorkerError("the processes that also time whole calls failed")
+        return _told(vectors)
+
+    population = {"models": 4, "calls a process": context.sizes.client_calls}
+    of_vectors = {"models": 1, "calls a process": _VECTOR_CALLS}
+    return [
+        context.measured(name, unit="s", evidence="emulated", population=told, take=taken)
+        for name, told, taken in (
+            ("latency.client", population, take),
+            ("latency.client-vector", of_vectors, take_vectors),
+        )
+    ]
+
+
+def _told(processes: Sequence[Process]) -> dict[str, Any]:
+    facts = [process.facts for process in processes]
+    p99 = [np.percentile(process.values, 99) for process in processes]
+    return {
+        "processes": processes,
+        "context": {
+            "call_s_p99": float(np.median(p99)),
+            **{
+                name: float(np.median([fact[name] for fact in facts]))
+                for name in ("timer_floor_s", "answers")
+            },
+        },
+    }
 
 
 # ---------------------------------------------------------------- in a fresh process
@@ -244,8 +268,7 @@ def _timed(job: Mapping[str, Any], work: Path) -> dict[str, Any]:
     facts = {
         "answers": len(cases),
         "timer_floor_s": timer_floor_s(),
-        "vector_call_s_p50": float(np.percentile(vector_s, 50)),
-        "vector_call_s_p99": float(np.percentile(vector_s, 99)),
+        "vector_call_s": vector_s,
     }
     return {"values": times, "facts": facts}
 

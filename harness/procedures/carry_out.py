@@ -24,6 +24,7 @@ __all__ = ["Outcome", "carry_out", "isolation"]
 _MARK = "titanstore-step-ended"
 _PATIENCE_S = 240.0
 _SHOWN = 600
+_PRINTED_MAX = 2**20  # bytes of one step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +127,14 @@ class _Shell:
             before, found, after = seen.partition(mark)
             if found and after.endswith(b"\n"):
                 return before.decode(errors="replace"), int(after)
-            ready, _, _ = select.select([self._process.stdout], [], [], deadline - time.monotonic())
-            more = os.read(self._process.stdout.fileno(), 65536) if ready else b""
-            if not more:
-                why = "the shell has ended" if ready else f"no end within {_PATIENCE_S:.0f} s"
+            left_s = max(0.0, deadline - time.monotonic())  # it may print on and on
+            ready, _, _ = select.select([self._process.stdout], [], [], left_s)
+            more = os.read(self._process.stdout.fileno(), 65536) if ready and left_s else b""
+            if not more or len(seen) > _PRINTED_MAX:
+                why = f"more than {_PRINTED_MAX} bytes printed"
+                if not more:
+                    is_late = not (ready and left_s)
+                    why = f"no end within {_PATIENCE_S:.0f} s" if is_late else "the shell has ended"
                 return f"{seen.decode(errors='replace')}\n{why}", None
             seen += more
 

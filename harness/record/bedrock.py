@@ -73,6 +73,13 @@ def bedrock_runtime(region: str | None, endpoint_url: str | None) -> Any:
         raise UsageError(f"AWS is not set up: {error}") from error
 
 
+def _tokens(told: object) -> int:
+    """A count that can be paid for: one of 0 or less would make calls free, and fill a budget."""
+    if type(told) is not int or told < 1:
+        raise ValueError(f"inputTextTokenCount is {told!r}")
+    return told
+
+
 def ask(
     client: Any,
     model: str,
@@ -104,7 +111,7 @@ def ask(
             body = answer["body"].read()
             fields = json.loads(body)
             check_answer(body, len(fields["embedding"]))
-            return Answer(body, int(fields["inputTextTokenCount"]))
+            return Answer(body, _tokens(fields["inputTextTokenCount"]))
         except ClientError as error:
             code = str(error.response["Error"]["Code"])
             if code in _NO_ACCESS:

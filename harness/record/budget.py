@@ -1,20 +1,33 @@
 """What a call costs at most, what it did cost, and the refusal of a call that could be too much.
 
-Prices: https://aws.amazon.com/bedrock/pricing/, on demand, us-east-1, as published in 2025; other
-regions differ. Dollars are kept as whole picodollars, so that sums are exact.
+The prices here were written down from memory in 2025 and are not asked for: AWS publishes them at
+https://aws.amazon.com/bedrock/pricing/ and changes them, other regions differ, and a budget is kept
+only as well as its price is right. `--usd-per-1000-tokens` says the one that was looked up.
+Dollars are kept as whole picodollars, so that sums are exact.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 from harness.errors import HarnessError, UsageError
 
-__all__ = ["MODELS", "PRICES_AS_OF", "Budget", "BudgetSpentError", "picodollars", "usd"]
+__all__ = [
+    "MODELS",
+    "PRICES_AS_OF",
+    "PRICES_SOURCE",
+    "Budget",
+    "BudgetSpentError",
+    "picodollars",
+    "usd",
+]
 
 PRICES_AS_OF: Final = "2025, us-east-1, on demand"
+PRICES_SOURCE: Final = "https://aws.amazon.com/bedrock/pricing/"
 _PICO = 10**12
 # Picodollars a token: 0.0001 and 0.00002 dollars a 1000 tokens.
 MODELS: Final[Mapping[str, int]] = {
@@ -33,8 +46,19 @@ class BudgetSpentError(HarnessError):
 
 
 def picodollars(dollars: float) -> int:
-    """Whole picodollars, rounded down: a budget is never passed by rounding."""
+    """Whole picodollars of a budget, rounded down: it is never passed by rounding.
+
+    Raises UsageError for what is no amount: NaN, infinity.
+    """
+    if not math.isfinite(dollars):
+        raise UsageError(f"{dollars} is no amount of dollars")
     return int(dollars * _PICO)
+
+
+def a_token(usd_per_1000: float) -> int:
+    """Whole picodollars of a token, rounded up: a price is never too low by rounding."""
+    picodollars(usd_per_1000)  # is it an amount?
+    return math.ceil(Fraction(repr(usd_per_1000)) * _PICO / 1000)  # as it was written
 
 
 def usd(amount: int) -> str:

@@ -13,7 +13,16 @@ from harness.display import ConsoleProgress
 from harness.environment import machine, machine_id
 from harness.errors import UsageError
 from harness.record.bedrock import bedrock_runtime
-from harness.record.budget import MODELS, PRICES_AS_OF, Budget, BudgetSpentError, picodollars, usd
+from harness.record.budget import (
+    MODELS,
+    PRICES_AS_OF,
+    PRICES_SOURCE,
+    Budget,
+    BudgetSpentError,
+    a_token,
+    picodollars,
+    usd,
+)
 from harness.record.compile import compare_repeats, write_sets
 from harness.record.journal import Journal
 from harness.record.run import Job, record
@@ -57,7 +66,7 @@ _FILES, _CHUNKS = 10, 22
     "--usd-per-1000-tokens",
     "price",
     type=click.FloatRange(min=0, min_open=True),
-    help=f"Price.  [default: of {PRICES_AS_OF}]",
+    help=f"Price, as {PRICES_SOURCE} says today.  [default: of {PRICES_AS_OF}, unchecked]",
 )
 @click.option(
     "--folder",
@@ -100,11 +109,11 @@ def command(
         machine=machine_id(machine()),
     )
     target = folder or live_folder()
-    a_token = MODELS[model] if price is None else picodollars(price / 1000)
+    limit, token = picodollars(budget_usd), MODELS[model] if price is None else a_token(price)
     with Journal.locked(target) as journal:
-        budget = Budget(limit=picodollars(budget_usd), price=a_token, spent=journal.spent())
+        budget = Budget(limit=limit, price=token, spent=journal.spent())
         code = _recorded(job, client, journal, budget)
-        _report(journal, budget, target)
+        _report(journal, budget, target, is_price_given=price is not None)
     sys.exit(code)
 
 
@@ -139,13 +148,16 @@ def _recorded(job: Job, client: object, journal: Journal, budget: Budget) -> int
     return 0
 
 
-def _report(journal: Journal, budget: Budget, folder: Path) -> None:
+def _report(journal: Journal, budget: Budget, folder: Path, *, is_price_given: bool) -> None:
     answers = [entry for entry in journal.entries if entry.file]
     lost = len(journal.entries) - len(answers)
     tokens = sum(entry.tokens for entry in answers)
+    told = "at the price given"
+    if not is_price_given:
+        told = f"at prices of {PRICES_AS_OF}, from memory: check {PRICES_SOURCE}"
     click.echo(
         f"{os.path.relpath(folder)}: {len(answers)} answers, {tokens} tokens, "
-        f"{usd(budget.spent)} of {usd(budget.limit)} (prices of {PRICES_AS_OF})"
+        f"{usd(budget.spent)} of {usd(budget.limit)} ({told})"
     )
     if lost:
         click.echo(f"{lost} calls without an answer count as billed, at most {_lost(journal)}")

@@ -1,6 +1,8 @@
 """Answers as they come, each durable before the next call is made; nothing paid for is lost.
 
 A folder of recordings holds `journal.jsonl`, one object an answer or a lost call, and the bodies.
+While a call is made `under-way.json` says which: whoever is killed then may have been billed for
+it, and the next one that opens the folder counts it.
 `provenance.json`, the .npz files and `bodies/index.json`, which `fixtures.titan.recorded` reads,
 are made from them.
 """
@@ -17,11 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 
 __all__ = ["Entry", "Journal"]
 
 _NAME = "journal.jsonl"
+_UNDER_WAY = "under-way.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,41 @@ class Journal:
             self.entries = [Entry(**json.loads(line)) for line in whole.splitlines()]
         except (ValueError, TypeError) as error:
             raise UsageError(f"{path} is damaged: {error}") from error
+        self._count_under_way()
+
+    def _count_under_way(self) -> None:
+        """Count a call that was begun, and of whose end nothing is known, as billed."""
+        path = self.folder / _UNDER_WAY
+        if not path.exists():
+            return
+        try:
+            found = json.loads(path.read_bytes())
+            place, told = int(found["place"]), dict(found["call"])
+        except (ValueError, KeyError, TypeError):  # killed while it was written: not begun
+            path.unlink()
+            return
+        if place == len(self.entries):  # else its entry is there
+            self.keep(b"", **told)
+        path.unlink(missing_ok=True)
+
+    @contextmanager
+    def under_way(self, **told: Any) -> Iterator[None]:
+        """Around a call: what it may cost is durable before it is made.
+
+        `told` are the fields of its entry if no answer comes. A HarnessError (a refusal, which is
+        not billed) takes the note away; whatever else ends it leaves it to `keep`, or to the next
+        who opens the folder.
+        """
+        note = {"place": len(self.entries), "call": told}
+        with (self.folder / _UNDER_WAY).open("wb") as file:
+            file.write(json.dumps(note).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            yield
+        except HarnessError:
+            (self.folder / _UNDER_WAY).unlink(missing_ok=True)
+            raise
 
     def has(self, digest: str, turn: int) -> bool:
         """Is there an answer?"""
@@ -130,6 +168,7 @@ class Journal:
             journal.flush()
             os.fsync(journal.fileno())
         self.entries.append(entry)
+        (self.folder / _UNDER_WAY).unlink(missing_ok=True)
         return entry
 
     def body(self, entry: Entry) -> bytes:

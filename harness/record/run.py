@@ -71,12 +71,14 @@ def record(
             continue
         while True:
             common = {**told, "request": request, "digest": digest, "turn": turn}
+            unknown = {**common, "tokens": 0, "cost": budget.cost_at_most(text)}
             try:
-                answer = ask(client, job.model, request, budget, sleep=sleep)
+                with journal.under_way(**unknown, at_s=time.time()):
+                    answer = ask(client, job.model, request, budget, sleep=sleep)
             except LostCallError as error:
                 lost += 1
-                cost = budget.charge_unknown(text)
-                journal.keep(b"", **common, tokens=0, cost=cost, at_s=time.time())
+                budget.charge_unknown(text)
+                journal.keep(b"", **unknown, at_s=time.time())
                 if lost == _LOST_MAX:
                     raise HarnessError(
                         f"{lost} calls in a row were not answered ({error}); each counts as billed"

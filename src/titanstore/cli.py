@@ -17,7 +17,7 @@ import click
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import CorruptionError, StoreError
 from titanstore.events import JsonFormatter, logger
-from titanstore.exporter.commands import alerts, dashboard, serve_metrics
+from titanstore.exporter.commands import alerts, dashboard, finite, serve_metrics
 from titanstore.migration.commands import command as migrate_command
 from titanstore.monitor.live import is_terminal, snapshot_json, snapshot_lines, watch
 from titanstore.rebuild import rebuild_from_lance
@@ -122,7 +122,8 @@ def info(path: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, in seconds and bytes.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1),
+    type=click.FloatRange(min=0.1, max=3600),
+    callback=finite,
     default=1.0,
     show_default=True,
     help="Seconds from one page to the next.",
@@ -187,16 +188,22 @@ def check(path: Path, *, repair: bool) -> None:
 
 @main.command()
 @_PATH
-def maintain(path: Path) -> None:
+@click.option(
+    "--keep-versions",
+    type=click.IntRange(min=0),
+    help="First give up all versions without a tag but the newest so many.",
+)
+def maintain(path: Path, keep_versions: int | None) -> None:
     """Give back the space of replaced and removed vectors of the store at PATH.
 
     Readers go on meanwhile. Safe to interrupt at any moment.
     """
     with _opened(path, read_only=False) as store:
+        dropped = 0 if keep_versions is None else store.drop_versions(keep_versions)
         done = store.maintain()
     click.echo(
         f"removed {done.segments_removed} segment files, freed {done.bytes_freed} bytes, "
-        f"dropped {done.versions_dropped} versions"
+        f"dropped {dropped + done.versions_dropped} versions"
     )
     if done.lance_rows:
         click.echo(f"wrote {done.lance_rows} rows to LanceDB")
@@ -262,6 +269,31 @@ def snapshot(path: Path, label: str | None) -> None:
     with _opened(path, read_only=False) as store:
         version = store.snapshot(label)
     click.echo(_described(version))
+
+
+@main.command()
+@_PATH
+@click.argument("version")
+@click.argument("name")
+def tag(path: Path, version: str, name: str) -> None:
+    """Give VERSION (number, tag or label) of the store at PATH the tag NAME, which keeps it.
+
+    `maintain` never gives up a version with a tag.
+    """
+    with _opened(path, read_only=False) as store:
+        click.echo(_described(store.tag(store.at(version).version, name)))
+
+
+@main.command()
+@_PATH
+@click.argument("name")
+def untag(path: Path, name: str) -> None:
+    """Take the tag NAME away; `maintain` may then give its version up.
+
+    A migration whose tag is taken away can be undone no more by `migrate --undo`.
+    """
+    with _opened(path, read_only=False) as store:
+        click.echo(_described(store.untag(name)))
 
 
 @main.command()

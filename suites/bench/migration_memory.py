@@ -1,11 +1,13 @@
 """What a migration of many vectors takes in memory and time; goes on where it was stopped.
 
-    python suites/bench/migration_memory.py 1000000 [--folder DIR] [--plain] [--parquet]
+    python suites/bench/migration_memory.py 1000000 --dimension 256 [--folder DIR] [--parquet]
 
-The source is one .npy or Parquet file of 64 dimensions, written in parts, never in memory as a
-whole.
-Prints JSON: vectors, seconds of this process, the highest anonymous memory seen at any batch, and
-that at the first one. Stopped or killed, the same command goes on with the same folder.
+The source is synthetic vectors on Titan's own grids, in files of 50 000 rows, every second one as
+text-v2 served them in 2024 (b / n), the others as text-v1 does (bfloat16): a folder of .npy, or
+of Parquet with a key a row. None is in memory as a whole.
+Prints JSON: vectors, seconds of this process (its processor time too, which a pause does not
+lengthen), the highest anonymous memory at any batch, that at the first one, and the bytes on the
+disk. Stopped or killed, the same command goes on with the same folder.
 """
 
 from __future__ import annotations
@@ -13,87 +15,114 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from fixtures.vectors import Vectors, bfloat16, bfloat16_divided
 from harness.probes.memory import page_types
-from titanstore import StoreConfig
-from titanstore.migration import migrate
+from titanstore import EmbeddingStore, StoreConfig
+from titanstore.migration import migrate, undo_migration
 
-_DIMENSION, _PART = 64, 50_000
+_PART = 50_000  # rows of a file
 
 
-def write_source(path: Path, count: int) -> None:
-    """Vectors on a bfloat16 grid, the same each time."""
-    partial = path.with_suffix(".partial")
-    matrix = np.lib.format.open_memmap(
-        partial, mode="w+", dtype=np.float32, shape=(count, _DIMENSION)
-    )
+def parts(count: int, dimension: int) -> Iterator[tuple[int, Vectors]]:
+    """Number of the first row and the rows of each file, the same each time."""
     for first in range(0, count, _PART):
         rng = np.random.default_rng(first)
-        part = rng.standard_normal((min(_PART, count - first), _DIMENSION), np.float32)
-        matrix[first : first + _PART] = (part.view(np.uint32) & 0xFFFF0000).view(np.float32)
-    matrix.flush()
-    partial.rename(path)
+        make = bfloat16 if first // _PART % 2 else bfloat16_divided
+        yield first, make(rng, min(_PART, count - first), dimension)
 
 
-def write_parquet(path: Path, count: int) -> None:
-    """The same vectors in row groups of 50 000; a key each."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def write_source(folder: Path, count: int, dimension: int, *, as_parquet: bool) -> None:
+    """All files, under another name until they are whole."""
+    partial = folder.with_name(folder.name + ".partial")
+    partial.mkdir(exist_ok=True)
+    for first, rows in parts(count, dimension):
+        if not as_parquet:
+            np.save(partial / f"{first:09}.npy", rows)
+            continue
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-    partial = path.with_suffix(".partial")
-    schema = pa.schema([("key", pa.string()), ("vector", pa.list_(pa.float32(), _DIMENSION))])
-    with pq.ParquetWriter(partial, schema) as writer:
-        for first in range(0, count, _PART):
-            rng = np.random.default_rng(first)
-            part = rng.standard_normal((min(_PART, count - first), _DIMENSION), np.float32)
-            grid = (part.view(np.uint32) & 0xFFFF0000).view(np.float32)
-            vectors = pa.FixedSizeListArray.from_arrays(pa.array(grid.ravel()), _DIMENSION)
-            keys = pa.array([f"key {first + row}" for row in range(len(part))])
-            writer.write_table(pa.table([keys, vectors], schema=schema))
-    partial.rename(path)
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), dimension)
+        keys = pa.array([f"key {first + row}" for row in range(len(rows))])
+        pq.write_table(pa.table({"key": keys, "vector": vectors}), partial / f"{first:09}.parquet")
+    partial.rename(folder)
+
+
+def undone(store: Path, config: StoreConfig) -> dict[str, float]:
+    """What taking it back took; its memory is looked at every 50 ms, by a thread."""
+    seen: list[int] = []
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(0.05):
+            seen.append(page_types()["anonymous"])
+
+    looking = threading.Thread(target=look)
+    begin, begin_cpu = time.monotonic(), time.process_time()
+    looking.start()
+    try:
+        undo_migration(store, config=config)
+    finally:
+        is_over.set()
+        looking.join()
+    return {
+        "undo_seconds": round(time.monotonic() - begin, 1),
+        "undo_processor_seconds": round(time.process_time() - begin_cpu, 1),
+        "undo_anonymous_bytes_max": max(seen),
+    }
 
 
 def main() -> None:
     """Move and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("vectors", type=int)
+    parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--plain", action="store_true", help="store raw frames: faster")
-    parser.add_argument("--parquet", action="store_true", help="read a Parquet file")
+    parser.add_argument("--parquet", action="store_true", help="read Parquet files")
+    parser.add_argument("--undo", action="store_true", help="undo it when it is done")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="titanstore-migration-"))
     folder.mkdir(exist_ok=True)
-    source = folder / f"{given.vectors}.{'parquet' if given.parquet else 'npy'}"
+    kind = "parquet" if given.parquet else "npy"
+    source = folder / f"{given.vectors}-{given.dimension}-{kind}"
     if not source.exists():
-        (write_parquet if given.parquet else write_source)(source, given.vectors)
+        write_source(source, given.vectors, given.dimension, as_parquet=given.parquet)
     seen: list[int] = []
 
     def look(done: int, total: int | None) -> None:
         seen.append(page_types()["anonymous"])
-        if done % (100 * 1024) == 0:
-            print(done, seen[-1], flush=True)  # noqa: T201
+        if done % (50 * 1024) < 1024:
+            print(done, seen[-1], round(time.process_time(), 1), flush=True)  # noqa: T201
 
     config = StoreConfig(durability="power_cut_may_lose_store")
     if given.plain:
         config = replace(config, compression=False, search=False)
-    begin = time.monotonic()
+    begin, begin_cpu = time.monotonic(), time.process_time()
     done = migrate(source, folder / "store", config=config, progress=look)
-    print(  # noqa: T201
-        json.dumps(
-            {
-                "vectors": done.verified,
-                "added": done.added,
-                "seconds": round(time.monotonic() - begin, 1),
-                "anonymous_bytes_at_first": seen[0],
-                "anonymous_bytes_max": max(seen),
-            }
-        )
-    )
+    told = {
+        "vectors": done.verified,
+        "dimension": given.dimension,
+        "added": done.added,
+        "seconds": round(time.monotonic() - begin, 1),
+        "processor_seconds": round(time.process_time() - begin_cpu, 1),
+        "anonymous_bytes_at_first": seen[0],
+        "anonymous_bytes_max": max(seen),
+    }
+    with EmbeddingStore.open(folder / "store", config, read_only=True) as store:
+        told["disk_bytes"] = store.stats().disk_bytes
+        told["raw_bytes"] = 4 * given.dimension * len(store)
+    if given.undo:
+        told |= undone(folder / "store", config)
+    print(json.dumps(told))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 _HOUR_S = 3600.0
+_HOURS_MAX = 87_600  # ten years; a thread cannot wait much longer
 
 
 class _Refusal(click.ClickException):
@@ -28,6 +30,13 @@ class _Damage(_Refusal):
     """The store is so damaged that it could not."""
 
     exit_code = 1
+
+
+def finite(context: click.Context, option: click.Parameter, value: float) -> float:
+    """A number that ranges can be asked of: NaN is in every one of click's."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no length of time", context, option)
+    return value
 
 
 @click.command("serve-metrics")
@@ -49,7 +58,8 @@ class _Damage(_Refusal):
 )
 @click.option(
     "--check-hours",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=_HOURS_MAX),
+    callback=finite,
     default=24.0,
     show_default=True,
     help="Check every vector at the start and then so often; 0: never.",

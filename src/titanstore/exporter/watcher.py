@@ -22,6 +22,7 @@ from titanstore.folder import open_folder
 from titanstore.monitor.reading import Reading, take_reading
 
 _FRESH_S = 1.0  # whoever asks again within it is told the same: scrapes cannot add up
+_ANOTHER = "another-store"
 _PLACE_BYTES = 4  # of a fingerprint: enough to begin anywhere
 
 
@@ -126,6 +127,9 @@ class Watcher:
         """What the store is like, or in a word why it cannot be read; counts damage met."""
         place = self._suspect or os.urandom(_PLACE_BYTES)
         try:
+            folder, _ = open_folder(self._path, read_only=True, create=False)
+            if folder.store_id != self.store_id:
+                return _ANOTHER  # its figures are not to be told under this one's label
             reading = take_reading(self._path, self._config, time.monotonic)
             read_one(self._path, place)
         except StoreError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from titanstore.migration.exact import decoded
-from titanstore.migration.folders import file_stamp, files_of, folder_stamp
+from titanstore.migration.folders import file_stamp, files_named, folder_stamp
 from titanstore.migration.source import (
     Batch,
     Columns,
@@ -19,6 +19,8 @@ from titanstore.migration.source import (
     reading,
     refused,
 )
+
+PARQUET_MAGIC = b"PAR1"
 
 
 def _pyarrow() -> Any:
@@ -113,7 +115,7 @@ class ParquetFiles:
         parquet = _pyarrow().parquet
         paths: Iterable[Path] = [self._path]
         if self._path.is_dir():
-            paths = (path for name, path in files_of(self._path) if name.endswith(".parquet"))
+            paths = (path for _, path in files_named(self._path, ".parquet", PARQUET_MAGIC))
         for path in paths:
             with reading(path):
                 file = parquet.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)

@@ -77,7 +77,7 @@ def command(
     if undo:
         if store is not None:
             raise click.UsageError("--undo takes one path, the store's")
-        _undo(source, is_asked=not yes)
+        _undo(source, is_asked=not yes, is_rehearsal=dry_run)
         return
     if store is None:
         raise click.UsageError("name SOURCE and STORE")
@@ -158,10 +158,12 @@ def _moved(found: Migrated) -> Iterator[str]:
         yield f"version {found.before} is what was before: titanstore migrate --undo takes it back"
 
 
-def _undo(path: Path, *, is_asked: bool) -> None:
-    if is_asked:
+def _undo(path: Path, *, is_asked: bool, is_rehearsal: bool) -> None:
+    if is_asked or is_rehearsal:
         for line in _told(undo_migration(path, is_rehearsal=True)):
             click.echo(line)
+        if is_rehearsal:
+            return
         if not _is_confirmed():
             raise click.ClickException("the store was left as it was")
     done = undo_migration(path)

@@ -76,8 +76,11 @@ def _refuse_unless(
     )
 
 
-def numbers_of(values: object, key: str) -> NDArray[np.float64]:
-    """The vector of a parsed JSON array, float64; raises MigrationError for anything else."""
+def numbers_of(values: object, key: str, text: str | bytes) -> NDArray[np.float64]:
+    """The vector of a parsed JSON array, float64; raises MigrationError for anything else.
+
+    `text` is what was parsed: 1e999 becomes an infinity there, which is not what it says.
+    """
     if not isinstance(values, list) or not values:
         raise refused(f"the vector of {key!r} is no list of numbers")
     for value in values:
@@ -85,7 +88,20 @@ def numbers_of(values: object, key: str) -> NDArray[np.float64]:
             continue
         if type(value) is not int or abs(value) > _WHOLE_MAX:
             raise refused(f"the vector of {key!r} holds {str(value)[:40]!r}, which is no number")
-    return np.array(values, np.float64)
+    numbers = np.array(values, np.float64)
+    if np.isinf(numbers).any():
+        json.loads(text, parse_float=lambda digits: _finite(digits, key))
+    return numbers
+
+
+def _finite(digits: str, key: str) -> float:
+    number = float(digits)
+    if np.isinf(number):
+        raise refused(
+            f"the vector of {key!r} holds {digits[:40]}, which is no float32: nothing is rounded",
+            ErrorKind.INEXACT,
+        )
+    return number
 
 
 def decoded(value: object, key: str, options: SourceOptions) -> NDArray[Any]:
@@ -97,12 +113,12 @@ def decoded(value: object, key: str, options: SourceOptions) -> NDArray[Any]:
         BAD_SOURCE: neither, or bytes of which neither `raw` nor `dimension` tells the type.
     """
     if isinstance(value, str):
-        return numbers_of(_parsed(value, key), key)
+        return numbers_of(_parsed(value, key), key, value)
     if not isinstance(value, bytes):
         raise refused(f"the vector of {key!r} is {type(value).__name__}, not text or bytes")
     if options.raw is None and value[:1] == b"[":
         try:
-            return numbers_of(_parsed(value.decode(), key), key)
+            return numbers_of(_parsed(value.decode(), key), key, value)
         except UnicodeDecodeError:
             pass  # a float may begin with the byte of a bracket
     name = options.raw

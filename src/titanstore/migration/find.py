@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from titanstore.migration.arrow import LanceFolder, ParquetFiles
+from titanstore.migration.arrow import PARQUET_MAGIC, LanceFolder, ParquetFiles
 from titanstore.migration.folders import files_of
 from titanstore.migration.lines import GZIP_MAGIC, JsonLines
 from titanstore.migration.local_store import LocalStore
-from titanstore.migration.numpy_files import NumpyFile, NumpyFolder
+from titanstore.migration.numpy_files import MAGIC, NumpyFile, NumpyFolder
 from titanstore.migration.source import KINDS, Kind, Source, SourceOptions, reading, refused
 from titanstore.migration.sqlite_file import SqliteFile
 
 _MAGIC: dict[bytes, Kind] = {
-    b"\x93NUMPY": "npy",
-    b"PK\x03\x04": "npz",
-    b"PAR1": "parquet",
+    MAGIC["npy"]: "npy",
+    MAGIC["npz"]: "npz",
+    PARQUET_MAGIC: "parquet",
     b"SQLite format 3\0": "sqlite",
     GZIP_MAGIC: "jsonl",
 }
@@ -31,7 +31,9 @@ def open_source(path: Path, options: SourceOptions | None = None) -> Source:
         BAD_SOURCE: nothing is there, or nothing that is known; the message says what to name.
     """
     options = SourceOptions() if options is None else options
-    if not path.exists():
+    with reading(path):
+        is_there = path.exists()
+    if not is_there:
         raise refused(f"there is no {path}")
     kind = options.kind or (_kind_of_folder(path) if path.is_dir() else _kind_of_file(path))
     if kind is None:

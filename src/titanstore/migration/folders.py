@@ -44,12 +44,31 @@ def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
                     raise refused(f"{path} is neither a file nor a folder")
 
 
+def files_named(folder: Path, suffix: str, magic: bytes) -> Iterator[tuple[str, Path]]:
+    """Those of `files_of` whose names end so.
+
+    Raises
+    ------
+    MigrationError
+        As `files_of`; also a file that begins with `magic` and is not called so: to pass it over
+        would lose its vectors.
+    """
+    for name, path in files_of(folder):
+        if name.endswith(suffix):
+            yield name, path
+            continue
+        with reading(path), path.open("rb") as file:
+            is_like = file.read(len(magic)) == magic
+        if is_like:
+            raise refused(f"{path} looks like the others, but its name does not end in {suffix}")
+
+
 def stamp(name: str, path: Path) -> int:
     """Of name, size, time of change and inode of a file; MigrationError where it is gone."""
     with reading(path):
         status = path.stat()
     told = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}"
-    return int.from_bytes(hashlib.blake2b(told.encode(), digest_size=16).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(os.fsencode(told), digest_size=16).digest(), "big")
 
 
 def folder_stamp(folder: Path, suffix: str = "") -> str:

@@ -38,7 +38,7 @@ class JsonLines:
         """All vectors, in order; blank lines are passed over."""
         batch = Batch([], [], [])
         columns: Columns | None = None
-        for number, fields in self._objects():
+        for number, line, fields in self._objects():
             place = f"{self._path}, line {number}"
             if columns is None:
                 lists = [name for name, value in fields.items() if isinstance(value, list)]
@@ -50,7 +50,7 @@ class JsonLines:
             value = fields[columns.vector]
             batch.keys.append(key)
             batch.vectors.append(
-                numbers_of(value, key)
+                numbers_of(value, key, line)
                 if isinstance(value, list)
                 else decoded(value, key, self._options)
             )
@@ -62,7 +62,7 @@ class JsonLines:
         if batch.keys:
             yield batch
 
-    def _objects(self) -> Iterator[tuple[int, dict[str, object]]]:
+    def _objects(self) -> Iterator[tuple[int, bytes, dict[str, object]]]:
         with reading(self._path):
             with self._path.open("rb") as file:
                 is_gzip = file.read(2) == GZIP_MAGIC
@@ -86,4 +86,4 @@ class JsonLines:
                     raise refused(f"{place} is no JSON: {error}") from error
                 if not isinstance(fields, dict):
                     raise refused(f"{place} is no JSON object")
-                yield number, fields
+                yield number, line, fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from titanstore.codec.frame import DIMENSION_MAX
-from titanstore.migration.folders import file_stamp, files_of, folder_stamp
+from titanstore.migration.folders import file_stamp, files_named, folder_stamp
 from titanstore.migration.source import Batch, SourceOptions, reading, refused
 
+MAGIC: Mapping[str, bytes] = {"npy": b"\x93NUMPY", "npz": b"PK\x03\x04"}
 _KEY_BYTES_MAX = 4096  # of one key of a key array, numpy's padding included
 
 
@@ -153,11 +154,9 @@ class NumpyFile:
                 yield NpyRows(stream, str(self._path)).rows
             return
         with reading(self._path), zipfile.ZipFile(self._path) as archive:
-            key_member = self._key_member(archive)
-            for member in _members(archive):
-                if key_member is None or member is not key_member:
-                    with archive.open(member) as stream:
-                        yield NpyRows(stream, member.filename).rows
+            for member in self._vector_members(archive):
+                with archive.open(member) as stream:
+                    yield NpyRows(stream, member.filename).rows
 
     def batches(self, name: str | None = None) -> Iterator[Batch]:
         """All vectors of the file; `name` stands for it in the keys."""
@@ -180,9 +179,7 @@ class NumpyFile:
     ) -> Iterator[Batch]:
         options = self._options
         key_member = self._key_member(archive)
-        vectors = [one for one in _members(archive) if one is not key_member]
-        if options.vector is not None:
-            vectors = [one for one in vectors if _member_name(one) == options.vector]
+        vectors = self._vector_members(archive)
         if key_member is None and keys is None:
             for member in vectors:
                 with reading(self._path):
@@ -205,6 +202,14 @@ class NumpyFile:
                 stream = open_now.enter_context(archive.open(vectors[0]))
             rows = NpyRows(stream, f"{self._path}: {vectors[0].filename}")
             yield from _keyed(rows, _member_name(vectors[0]), options, keys)
+
+    def _vector_members(self, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        key_member, wanted = self._key_member(archive), self._options.vector
+        return [
+            one
+            for one in _members(archive)
+            if one is not key_member and wanted in (None, _member_name(one))
+        ]
 
     def _key_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo | None:
         wanted = self._options.text or self._options.key
@@ -248,9 +253,7 @@ class NumpyFolder:
     def batches(self) -> Iterator[Batch]:
         """All vectors of all files; single ones gathered, so that a file is not a commit."""
         waiting = Batch([], [], [])
-        for name, path in files_of(self._path):
-            if not name.endswith(self._suffix):
-                continue
+        for name, path in files_named(self._path, self._suffix, MAGIC[self.kind]):
             word = name.removesuffix(self._suffix)
             for batch in NumpyFile(path, self.kind, self._options).batches(word):
                 found = batch

@@ -15,7 +15,7 @@ from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import NotFoundError
 from titanstore.migration.find import open_source
-from titanstore.migration.run import exact_batch, files_only, stored_vectors
+from titanstore.migration.run import exact_batch, files_only, refuse_nested, stored_vectors
 from titanstore.migration.source import SourceOptions
 from titanstore.store import EmbeddingStore
 from titanstore.vectors import same_bits
@@ -74,6 +74,7 @@ def preview(
     """
     chosen = SourceOptions() if options is None else options
     opened = open_source(Path(source), chosen)
+    refuse_nested(Path(source), Path(store))
     settings = load_config() if config is None else config
     rng = np.random.default_rng(0)  # the same sample each time
     sample: list[Vector] = []
@@ -88,7 +89,7 @@ def preview(
             there = None
         total = opened.count()
         for batch in opened.batches():
-            given = exact_batch(batch, chosen)
+            given = exact_batch(batch, chosen, settings)
             known = [key for key in given if there is not None and key in there]
             stored = {} if there is None else stored_vectors(there, known)
             for key, vector in given.items():

@@ -12,12 +12,13 @@ from typing import Literal
 from titanstore.codec.base import Vector
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import ErrorKind, InvalidInputError, MigrationError, NotFoundError
+from titanstore.keys import stored_key
 from titanstore.migration import marks
 from titanstore.migration.exact import exact_vector
 from titanstore.migration.find import open_source
 from titanstore.migration.source import Batch, Source, SourceOptions, refused
 from titanstore.store import EmbeddingStore
-from titanstore.vectors import same_bits
+from titanstore.vectors import checked_document, checked_vector, same_bits
 
 OnConflict = Literal["refuse", "replace", "skip"]
 _SKIPPED_SHOWN = 20
@@ -96,6 +97,7 @@ def migrate(
         raise refused(f"on_conflict is refuse, replace or skip, not {on_conflict!r}")
     path = Path(source)
     opened = open_source(path, chosen)
+    refuse_nested(path, Path(store))
     settings = load_config() if config is None else config
     with ExitStack() as open_now:
         target = open_now.enter_context(EmbeddingStore.open(store, settings))
@@ -152,6 +154,10 @@ class _Mover:
             self._move_batch(batch, fingerprint)
             done += len(batch.keys)
             progress(done, total)
+        if total is not None and done != total:
+            raise refused(f"{self._path} promised {total} vectors and gave {done}")
+        if self._replaced and self._unchanged:
+            self._refuse_turncoats()
         if self._source.fingerprint() != fingerprint:
             raise MigrationError(
                 f"{self._path} changed while it was read: what was moved is what it held then. "
@@ -170,6 +176,20 @@ class _Mover:
             before=self._before,
         )
 
+    def _refuse_turncoats(self) -> None:
+        """Raise where a key had one vector, found in place, and later another, which replaced it.
+
+        Nothing small remembers which keys were found in place, so the source is read again.
+        """
+        for batch in self._source.batches():
+            given = exact_batch(batch, self._options, self._store.config)
+            stored = stored_vectors(self._reader, list(given))
+            for key, vector in given.items():
+                if not same_bits(stored[key], vector):
+                    raise MigrationError(
+                        f"{self._path} has two vectors for {key!r}", ErrorKind.CONFLICT
+                    )
+
     def _resume(self, fingerprint: str) -> None:
         mark = marks.mark_of(self._store, self._identity)
         if mark is None or mark.done is not None:
@@ -185,7 +205,7 @@ class _Mover:
     def _move_batch(self, batch: Batch, fingerprint: str) -> None:
         wanted: dict[str, Vector] = {}
         to_write: set[str] = set()
-        given = exact_batch(batch, self._options)
+        given = exact_batch(batch, self._options, self._store.config)
         stored = stored_vectors(self._reader, [key for key in given if key in self._store])
         for key, vector in given.items():
             there = stored.get(key)
@@ -235,7 +255,11 @@ class _Mover:
     def _is_to_be_replaced(self, key: str, there: Vector) -> bool:
         """What becomes of a key that the store has with other bits than the source."""
         if self._before is not None and not self._is_of_before(self._before, key, there):
-            raise MigrationError(f"{self._path} has two vectors for {key!r}", ErrorKind.CONFLICT)
+            raise MigrationError(
+                f"{self._path} has two vectors for {key!r}, or another writer changed it since "
+                "this migration began",
+                ErrorKind.CONFLICT,
+            )
         if self._on_conflict == "refuse":
             raise MigrationError(
                 f"{key!r} is in the store with another vector: replace it (--replace) or leave "
@@ -264,11 +288,31 @@ def stored_vectors(reader: EmbeddingStore, keys: list[str]) -> dict[str, Vector]
     return dict(zip(keys, rows, strict=True))
 
 
-def exact_batch(batch: Batch, options: SourceOptions) -> dict[str, Vector]:
-    """The float32 vectors of a batch by key; raises MigrationError (INEXACT, CONFLICT)."""
+def refuse_nested(source: Path, store: Path) -> None:
+    """Raise where one lies in the other: the store's own files would be the source's."""
+    one, other = source.resolve(), store.resolve()
+    if one.is_relative_to(other) or (source.is_dir() and other.is_relative_to(one)):
+        raise refused(f"{source} and the store {store} lie in each other: keep them apart")
+
+
+def exact_batch(batch: Batch, options: SourceOptions, settings: StoreConfig) -> dict[str, Vector]:
+    """The float32 vectors of a batch by key, each of which a store with these settings takes.
+
+    Raises
+    ------
+    MigrationError
+        INEXACT, CONFLICT; BAD_SOURCE: a vector, key or document that a store refuses.
+    """
     found: dict[str, Vector] = {}
-    for key, row in zip(batch.keys, batch.vectors, strict=True):
+    for key, row, document in zip(batch.keys, batch.vectors, batch.documents, strict=True):
         vector = exact_vector(row, key, options)
+        try:
+            stored_key(key)
+            checked_vector(vector, settings)
+            if document is not None:
+                checked_document(document)
+        except InvalidInputError as error:
+            raise refused(f"{key!r} cannot be stored: {error}") from error
         if key in found and not same_bits(found[key], vector):
             raise MigrationError(f"the source has two vectors for {key!r}", ErrorKind.CONFLICT)
         found.setdefault(key, vector)

@@ -196,6 +196,21 @@ def test_a_batch_past_the_cache_calls_for_all(client: Any, titan: TitanResponder
     assert client.titan.counters.past == 12
 
 
+def test_warming_pays_nothing_for_vectors_that_are_enough(
+    client: Any, store: EmbeddingStore, titan: TitanResponder
+) -> None:
+    embed = client.titan.embedder(V2, dimensions=256)
+    for place in range(4):  # as a migration leaves them
+        store.put(embed.key(TEXTS[place]), np.full(256, place, np.float32))
+    done = embed.warm(TEXTS[:6], vectors_only=True)
+    assert (done.present, done.embedded, titan.calls) == (4, 2, 2)
+    assert embed.embed(TEXTS[3])[0] == 3
+    assert embed.floats(TEXTS[3])[0] == 3.0
+    assert titan.calls == 2
+    assert not embed.has(TEXTS[3])
+    assert embed.warm(TEXTS[:6]).embedded == 4  # whole answers: those are called for
+
+
 def test_a_vector_that_the_store_has_from_elsewhere_is_a_hit(
     client: Any, store: EmbeddingStore, titan: TitanResponder
 ) -> None:

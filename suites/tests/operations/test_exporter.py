@@ -172,6 +172,17 @@ def test_a_store_that_went_is_down_and_comes_back(folder: Path) -> None:
         assert seen.ready() == Readiness(store="ok", damage="ok", disk="ok")
 
 
+def test_another_store_in_its_place_is_not_told_under_its_label(folder: Path) -> None:
+    with watched(folder) as seen:
+        folder.rename(folder.with_name("away"))
+        with EmbeddingStore.open(folder, FAST) as store:
+            store.put("only", np.ones(3, np.float32))
+        values = seen.values()
+        assert (values["titanstore_up",], values["titanstore_ready",]) == (0, 0)
+        assert ("titanstore_vectors",) not in values
+        assert seen.ready().store == "another-store"
+
+
 def test_damage_that_a_scrape_meets_is_known_until_it_is_mended(folder: Path) -> None:
     whole = (folder / "segments" / "00001.seg").read_bytes()
     with watched(folder) as seen:
@@ -303,6 +314,12 @@ def test_a_port_in_use(folder: Path) -> None:
     assert ended.exit_code == 2
     assert "Address already in use" in ended.output
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "1e300", "-1"])
+def test_hours_that_no_thread_can_wait_are_wrong_use(folder: Path, hours: str) -> None:
+    ended = run(folder, "--port", "0", "--check-hours", hours)
+    assert (ended.exit_code, "--check-hours" in ended.output) == (2, True)
 
 
 def test_a_host_that_is_none_of_ours(folder: Path) -> None:

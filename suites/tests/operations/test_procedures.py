@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness.measurement import Process
 from harness.measures.procedures import plan_of, sample
 from harness.procedures.runbook import REQUIRED
@@ -43,3 +45,23 @@ def test_a_page_without_a_step_is_not_exercised(tmp_path: Path) -> None:
     page.write_text("```sh\n# only a remark\n```\n")
     answer = sample({"page": str(page), "work": str(tmp_path)})
     assert answer["values"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("while :; do echo x; sleep 0.02; done", "no end within 1 s"),
+        ("yes", "more than 1000 bytes printed"),
+        ("exit 3", "the shell has ended"),
+    ],
+)
+def test_a_step_without_an_end_is_a_fault_of_its_page(
+    command: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.procedures.carry_out._PATIENCE_S", 0.7)
+    monkeypatch.setattr("harness.procedures.carry_out._PRINTED_MAX", 1000)
+    page = tmp_path / "deploy.md"
+    page.write_text(f"```sh\n{command}\n```\n")
+    answer = sample({"page": str(page), "work": str(tmp_path)})
+    assert answer["values"] == [1.0]
+    assert told in answer["facts"]["faults"][0]

@@ -160,6 +160,7 @@ class Embedder:
         *,
         parallel: int = 8,
         progress: Callable[[int], None] | None = None,
+        vectors_only: bool = False,
     ) -> Warmed:
         """Make sure that the store has the answers of texts; keeps no vector in memory.
 
@@ -169,6 +170,9 @@ class Embedder:
             May be endless as far as memory is concerned: a few are looked at ahead.
         progress
             Called as `progress(done)` in this thread.
+        vectors_only
+            A vector without an answer will do, one that was migrated say: `embed` and `floats`
+            need no more. `invoke_model` of it calls the model all the same.
 
         Returns
         -------
@@ -176,7 +180,8 @@ class Embedder:
             What was there, what was embedded, and errors by name: one text that fails, or one that
             Titan refuses, does not end the others. The setting `rollout_percent` has no say here.
         """
-        return warmed(texts, self.has, self._kept, parallel, progress)
+        is_kept = self._has_vector if vectors_only else self.has
+        return warmed(texts, is_kept, self._kept, parallel, progress)
 
     def has(self, text: str) -> bool:
         """Does the store have the whole answer of a text? Calls nobody. Raises as `request`."""
@@ -184,6 +189,12 @@ class Embedder:
         return not self._calls.is_past and self._cache.answer(request) is not None
 
     # -- parts -----------------------------------------------------------------------------
+
+    def _has_vector(self, text: str) -> bool:
+        request = self.request(text)
+        return not self._calls.is_past and (
+            self._cache.vector(request.key, request.dimension) is not None
+        )
 
     def _kept(self, text: str) -> bool:
         """Have a text answered; does the store have the answer now? Raises as `embed`."""

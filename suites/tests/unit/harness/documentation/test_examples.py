@@ -43,6 +43,19 @@ assert not made.exists() and pathlib.Path("another").exists() and __name__ == "_
     assert not Path("another").exists()
 
 
+def test_a_block_that_leaves_a_process_behind_does_not_hang_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.documentation.examples._TIMEOUT_S", 0.5)
+    page = "```sh\nsleep 1000 & echo $! > pid\n```\n```sh\ntrue\n```\n"
+    (left, after) = faults(page, tmp_path)
+    assert "left a process behind" in left
+    assert after == ""
+    pid = int((tmp_path / "work" / "pid").read_text())
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(") ")[2][0] == "Z"
+
+
 @pytest.mark.parametrize(
     ("block", "told"),
     [

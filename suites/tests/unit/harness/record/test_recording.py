@@ -25,7 +25,7 @@ from harness.cli import main
 from harness.environment import machine, machine_id
 from harness.errors import HarnessError, UsageError
 from harness.record.bedrock import bedrock_runtime
-from harness.record.budget import MODELS, Budget, BudgetSpentError, picodollars
+from harness.record.budget import MODELS, Budget, BudgetSpentError, a_token, picodollars
 from harness.record.compile import compare_repeats, write_sets
 from harness.record.journal import Journal
 from harness.record.run import Job, record
@@ -224,6 +224,82 @@ def test_an_answer_without_a_vector_is_not_kept(
     with Journal.locked(tmp_path / "live") as journal:
         record(job_of(), client_of(wire), journal, budget)
         assert [bool(entry.file) for entry in journal.entries] == [True, False, *[True] * 5]
+
+
+@pytest.mark.parametrize("told", [0, -(10**9), True, "9", None, 1.0])
+def test_an_answer_that_would_fill_the_budget_up_is_a_lost_call(
+    told: object, wire: Wire, service: Service, tmp_path: Path
+) -> None:
+    def lie(call: int, body: bytes) -> bytes:
+        return json.dumps({**json.loads(body), "inputTextTokenCount": told}).encode()
+
+    service.change = lie
+    budget = Budget(limit=picodollars(1), price=MODELS[V2])
+    with Journal.locked(tmp_path / "live") as journal:
+        with pytest.raises(HarnessError, match="3 calls in a row"):
+            record(job_of(), client_of(wire), journal, budget)
+        assert budget.spent == journal.spent() == 3 * budget.cost_at_most(TEXTS[0])
+
+
+def test_each_kill_in_the_middle_of_a_call_counts_that_call(
+    wire: Wire, service: Service, texts: Path, tmp_path: Path
+) -> None:
+    """Else a budget could be passed by killing it often enough."""
+    folder = tmp_path / "live"
+    child = (
+        "import os, signal\n"
+        "from harness.record import run\n"
+        "ask = run.ask\n"
+        "def ask_and_die(*given, **named):\n"
+        "    ask(*given, **named)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run.ask = ask_and_die\n"
+        "from harness.record.commands import command\n"
+        "command()\n"
+    )
+    words = [str(word) for word in words_of(wire, texts, folder)]
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", child, *words[1:]], capture_output=True, check=False, timeout=120
+        )
+        assert done.returncode == -signal.SIGKILL
+    at_most = Budget(limit=1, price=MODELS[V2]).cost_at_most(TEXTS[0])
+    with Journal.locked(folder) as journal:
+        assert journal.spent() == 2 * at_most
+        assert [entry.file for entry in journal.entries] == ["", ""]
+    (folder / "under-way.json").write_text('{"place": 2, "ca')  # killed before the call
+    with Journal.locked(folder) as journal:
+        assert journal.spent() == 2 * at_most
+    code, output = harness(*words)
+    assert (code, "2 calls without an answer count as billed" in output) == (0, True), output
+    assert not (folder / "under-way.json").exists()
+
+
+@pytest.mark.parametrize("amount", ["nan", "inf"])
+def test_what_is_no_amount_is_wrong_use(
+    amount: str, wire: Wire, service: Service, texts: Path, tmp_path: Path
+) -> None:
+    words = words_of(wire, texts, tmp_path / "live")
+    place = words.index("--budget-usd") + 1
+    for given in (
+        [*words[:place], amount, *words[place + 1 :]],
+        [*words, "--usd-per-1000-tokens", amount],
+    ):
+        code, output = harness(*given)
+        assert (code, "no amount of dollars" in output, service.calls) == (2, True, 0)
+
+
+def test_the_price_that_was_looked_up_counts_and_is_told(
+    wire: Wire, texts: Path, tmp_path: Path
+) -> None:
+    words = words_of(wire, texts, tmp_path / "live")
+    code, output = harness(*words)
+    assert (code, "check https://aws.amazon.com/bedrock/pricing/" in output) == (0, True)
+    code, output = harness(*words, "--usd-per-1000-tokens", "0.5")
+    assert (code, "at the price given" in output, "from memory" in output) == (0, True, False)
+    assert a_token(0.0001) == MODELS["amazon.titan-embed-text-v1"]
+    assert a_token(0.00002) == MODELS[V2]
+    assert a_token(1e-20) == 1  # never free
 
 
 # ---------------------------------------------------------------- trouble
