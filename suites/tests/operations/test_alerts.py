@@ -148,6 +148,45 @@ def test_panels_have_room_and_names_of_their_own() -> None:
         assert panel["targets"]
 
 
+# What a later Grafana writes beside the query of a variable, and 10.1 did not
+_OF_LATER = {"/templating/list[1]/definition"}
+
+
+def lost(given: Any, kept: Any, place: str = "") -> Iterator[str]:
+    """Places of a document that another one does not have, or has otherwise."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for name, value in given.items():
+            at = f"{place}/{name}"
+            yield from lost(value, kept[name], at) if name in kept else [at]
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for number, (one, other) in enumerate(zip(given, kept, strict=True)):
+            yield from lost(one, other, f"{place}[{number}]")
+    elif given != kept:
+        yield place
+
+
+def test_grafanas_own_types_lose_nothing_of_the_dashboard() -> None:
+    """Of its schema for 10.1: a misspelt field, or an option that a panel has not, is gone."""
+    plugins = pytest.importorskip("grafana_foundation_sdk.cog.plugins")
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    plugins.register_default_plugins()
+
+    def kept(given: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(JSONEncoder().encode(Dashboard.from_json(given)))
+        return found
+
+    assert set(lost(DASHBOARD, kept(DASHBOARD))) == _OF_LATER
+    wrong = json.loads(json.dumps(DASHBOARD))
+    wrong["panels"][0]["options"]["graphMod"] = "none"
+    wrong["panels"][0]["targets"][0]["exprs"] = "up"
+    assert set(lost(wrong, kept(wrong))) - _OF_LATER == {
+        "/panels[0]/options/graphMod",
+        "/panels[0]/targets[0]/exprs",
+    }
+
+
 def test_every_variable_of_the_dashboard_is_declared() -> None:
     declared = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARD))) - {"__rate_interval", "__all"}
