@@ -202,12 +202,14 @@ class Rooms:
         """Mark the rows of records that become current again; before the commit."""
         assert self._writer is not None
         self.mirror.rolled_back()
-        records = [(address, self.reader.record(address)) for address in addresses]
-        if any(record.row == NO_ROW for _, record in records):
+        rows = []
+        for address in addresses:  # one record at a time: they may be all there are
+            record = self.reader.record(address)
+            if record.row != NO_ROW:
+                rows.append(row_address(address, record))
+        if len(rows) < len(addresses):
             view.set_all_have_rows(is_so=False)
-        self._writer.planes.revive(
-            [row_address(at, record) for at, record in records if record.row != NO_ROW]
-        )
+        self._writer.planes.revive(rows)
 
     def retire(self, rows: Sequence[RowAddress]) -> None:
         """Unmark the rows of records that are no longer current; after the commit."""

@@ -106,9 +106,10 @@ class ParquetFiles:
     def batches(self) -> Iterator[Batch]:
         """All rows; of a file, in order."""
         for path, file in self._files():
-            columns = _chosen(file.schema_arrow, self._options, str(path))
-            names = [name for name in columns if name is not None]
-            found = file.iter_batches(batch_size=self._options.batch_rows, columns=names)
+            with reading(path):
+                columns = _chosen(file.schema_arrow, self._options, str(path))
+                names = [name for name in columns if name is not None]
+                found = file.iter_batches(batch_size=self._options.batch_rows, columns=names)
             yield from _read(found, columns, self._options, str(path))
 
     def _files(self) -> Iterator[tuple[Path, Any]]:
@@ -128,12 +129,13 @@ def _read(
 ) -> Iterator[Batch]:
     following = iter(batches)
     while True:
-        with reading(place):
+        with reading(place):  # text is looked at by Arrow only when it becomes Python's
             found = next(following, None)
-        if found is None:
-            return
-        if found.num_rows:
-            yield _batch(found, columns, options, place)
+            if found is None:
+                return
+            batch = _batch(found, columns, options, place)
+        if batch.keys:
+            yield batch
 
 
 class LanceFolder:

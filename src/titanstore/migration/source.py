@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -203,6 +204,10 @@ def reading(place: object) -> Iterator[None]:
         zipfile.BadZipFile,
         NotImplementedError,  # zipfile: a way of compressing that it does not know
         RuntimeError,  # zipfile: an encrypted member; lancedb: whatever its core raises
+        SyntaxError,  # numpy, of a header that is no literal; so the next
+        tokenize.TokenError,
+        OverflowError,
+        MemoryError,  # a length or a depth that nobody has room for
         sqlite3.Error,
     ) as error:
         said = str(error).strip().splitlines()

@@ -8,8 +8,8 @@ to records that are kept because it needs them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from titanstore.catalog.catalog import Catalog
@@ -32,16 +32,18 @@ class RolledBack(NamedTuple):
 
     version: Version  # the new one
     outcome: Outcome
-    revived: tuple[Address, ...]  # records that became current again
-    retired: tuple[Address, ...]  # records that are current no longer
+    revived: list[Address]  # records that became current again
 
 
-class _Turn(NamedTuple):
-    """One fingerprint whose addresses a rollback changes."""
+@dataclass(slots=True)
+class _Turned:
+    """What a rollback changes, so far."""
 
-    fingerprint: bytes
-    gone: list[Address]
-    back: list[Address]
+    come: set[str] = field(default_factory=set)  # keys whose records come back
+    left: set[str] = field(default_factory=set)  # keys whose records go
+    revived: list[Address] = field(default_factory=list)
+    fingerprints: list[bytes] = field(default_factory=list)  # of the revived
+    rows: list[RowAddress] = field(default_factory=list)  # of those that go
 
 
 class Versions:
@@ -138,7 +140,8 @@ class Versions:
     def rollback(self, wanted: VersionName) -> RolledBack:
         """Make a version the present state again, after taking one of the state that it ends.
 
-        Cost grows with what has changed since, not with the size of the store.
+        Cost grows with what has changed since, not with the size of the store; memory too, as it
+        is one transaction.
 
         Raises
         ------
@@ -155,56 +158,47 @@ class Versions:
         history = view.history
         touched = history.touched([each for each in history.numbers() if each >= number])
         self._take(view, None, "before-rollback")
-        turns = []
-        for place, value in touched.items():
+        turned = _Turned()
+        while touched:  # what is dealt with is let go: there may be millions
+            place, value = touched.popitem()
             before = view.value(place)
             if before == value:
                 continue
             if place[:1] == ENTRIES:
-                old, new = unpack_addresses(before), unpack_addresses(value)
-                gone = [address for address in old if address not in new]
-                back = [address for address in new if address not in old]
-                turns.append(_Turn(place[1:], gone, back))
+                self._turn(turned, place[1:], unpack_addresses(before), unpack_addresses(value))
             view.set_value(place, value)
-        revived = [address for turn in turns for address in turn.back]
-        retired = [address for turn in turns for address in turn.gone]
-        come = self._coming(turns)
-        left, rows = self._leaving(turns)
-        if revived:
+        if turned.revived:
             view.count_revival()
             if self._announce is not None:
-                self._announce([turn.fingerprint for turn in turns if turn.back])
+                self._announce(turned.fingerprints)
             if self._on_revive is not None:
-                self._on_revive(view, revived)
+                self._on_revive(view, turned.revived)
         version = self._take(view, None, "rollback")
         outcome = Outcome(
-            replaced=len(left & come),
-            deleted=len(left - come),
-            stale=tuple(sorted(left)),
-            retired=tuple(rows),
+            replaced=len(turned.left & turned.come),
+            deleted=len(turned.left - turned.come),
+            stale=tuple(turned.left),
+            retired=tuple(turned.rows),
         )
-        return RolledBack(version, outcome, tuple(revived), tuple(retired))
+        return RolledBack(version, outcome, turned.revived)
 
-    def _coming(self, turns: Iterable[_Turn]) -> set[str]:
-        """Keys whose records come back; each of these records is whole."""
-        keys = set()
-        for turn in turns:
-            for address in turn.back:
-                record = self._record(turn.fingerprint, address)
+    def _turn(
+        self, turned: _Turned, fingerprint: bytes, old: list[Address], new: list[Address]
+    ) -> None:
+        """Note what becomes of one fingerprint's records; each that comes back is whole."""
+        for address in new:
+            if address not in old:
+                record = self._record(fingerprint, address)
                 checked_body(record.frame, record.header)
-                keys.add(record.key.text)
-        return keys
-
-    def _leaving(self, turns: Iterable[_Turn]) -> tuple[set[str], list[RowAddress]]:
-        """Keys whose records go, and the rows of these."""
-        keys, rows = set(), []
-        for turn in turns:
-            for address in turn.gone:
-                record = self._record(turn.fingerprint, address)
-                keys.add(record.key.text)
+                turned.come.add(record.key.text)
+                turned.revived.append(address)
+                turned.fingerprints.append(fingerprint)
+        for address in old:
+            if address not in new:
+                record = self._record(fingerprint, address)
+                turned.left.add(record.key.text)
                 if record.row != NO_ROW:
-                    rows.append(row_address(address, record))
-        return keys, rows
+                    turned.rows.append(row_address(address, record))
 
     def _record(self, fingerprint: bytes, address: Address) -> Record:
         record = self._reader.record(address)

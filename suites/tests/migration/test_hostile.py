@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import resource
+import shutil
 import signal
 import sqlite3
 import struct
@@ -19,11 +21,19 @@ import pytest
 from click.testing import CliRunner
 
 from fixtures.vectors import random_bits, signalling_nans
-from suites.tests.migration.sources import rows_of, write_jsonl, write_npy_folder, write_parquet
+from harness.reliability.mutations import mutated_binary, mutated_text
+from suites.tests.migration.sources import (
+    WRITERS,
+    rows_of,
+    write_jsonl,
+    write_npy_folder,
+    write_parquet,
+)
 from titanstore import BusyError, EmbeddingStore, ErrorKind, MigrationError, StorageError
 from titanstore.cli import main
 from titanstore.config import StoreConfig
-from titanstore.migration import SourceOptions, migrate, preview, undo_migration
+from titanstore.migration import SourceOptions, migrate, open_source, preview, undo_migration
+from titanstore.migration.run import exact_batch
 
 FAST = StoreConfig(durability="power_cut_may_lose_store", publish=False)
 
@@ -133,6 +143,34 @@ def test_every_bit_pattern_of_float16_arrives(tmp_path: Path) -> None:
     with EmbeddingStore.open(tmp_path / "store", FAST) as store:
         wide = store.get_many([f"m/{row}" for row in range(16)])
     assert (wide.astype(np.float16).view(np.uint16) == patterns).all()
+
+
+@pytest.mark.parametrize(
+    "kind", ["npy", "npy-folder", "npz", "parquet-folder", "sql-store", "sqlite-blobs", "jsonl"]
+)
+def test_whatever_a_file_holds_it_is_taken_or_refused(kind: str, tmp_path: Path) -> None:
+    seed = int.from_bytes(os.urandom(4), "little")
+    base = tmp_path / "base"
+    base.mkdir()
+    path, options = WRITERS[kind](base, rows_of(12))
+    for number in range(15):
+        rng = random.Random(f"{seed} {number}")
+        work = tmp_path / str(number)
+        shutil.copytree(base, work)
+        place = work / path.relative_to(base)
+        file = rng.choice(sorted(place.rglob("*"))) if place.is_dir() else place
+        data = file.read_bytes()
+        is_text = kind == "jsonl" and rng.random() < 0.7
+        file.write_bytes(mutated_text(data.decode(), rng) if is_text else mutated_binary(data, rng))
+        try:
+            source = open_source(place, options)
+            source.count()
+            for batch in source.batches():
+                exact_batch(batch, options, FAST)
+        except MigrationError:
+            continue
+        except BaseException as error:
+            raise AssertionError(f"seed {seed}, input {number}") from error
 
 
 # ---------------------------------------------------------------- what a dry run has to see
