@@ -177,7 +177,7 @@ class Versions:
         outcome = Outcome(
             replaced=len(turned.left & turned.come),
             deleted=len(turned.left - turned.come),
-            stale=tuple(turned.left),
+            stale=tuple(sorted(turned.left)),
             retired=tuple(turned.rows),
         )
         return RolledBack(version, outcome, turned.revived)

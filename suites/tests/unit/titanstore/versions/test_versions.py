@@ -23,6 +23,7 @@ from titanstore import (
     Version,
 )
 from titanstore.catalog.views import CatalogWriter
+from titanstore.changes import row_address
 from titanstore.keys import stored_key
 from titanstore.segments.layout import SEGMENT_HEADER_BYTES, Address
 from titanstore.versions import view as view_module
@@ -448,7 +449,8 @@ def test_what_is_told_before_the_commit(store: EmbeddingStore) -> None:
     done = versions.rollback(1)
     assert [sorted(each) for each in told] == [sorted([old, gone])]
     assert sorted(done.revived) == sorted([old, gone])
-    assert sorted(done.retired) == sorted(new)
+    rows = [row_address(at, store._reader.record(at)) for at in new]
+    assert sorted(done.outcome.retired) == sorted(rows)
     assert free not in done.revived
     assert done.outcome.stale == ("a", "new")
     assert {*announced[0]} == {stored_key(key).fingerprint() for key in ("a", "b")}
