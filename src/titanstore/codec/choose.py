@@ -15,11 +15,13 @@ from titanstore.codec.frame import (
     checked_body,
     parse_header,
 )
-from titanstore.codec.grid import GridBits, GridCodec, Recipe, find_scalar
+from titanstore.codec.grid import GridCodec, Recipe, find_grid
 from titanstore.codec.lattice import LatticeCodec
 from titanstore.codec.planes import PlanesCodec
 from titanstore.codec.raw import PlainZstdCodec, RawCodec
 from titanstore.codec.sliced import SlicedCodec
+from titanstore.codec.sliced_tabled import SlicedTabledCodec
+from titanstore.codec.tabled import TabledCodec
 from titanstore.errors import CorruptionError, ErrorKind
 
 RAW = RawCodec()
@@ -27,6 +29,8 @@ PLAIN_ZSTD = PlainZstdCodec()
 PLANES = PlanesCodec()
 LATTICE = LatticeCodec()
 SLICED = SlicedCodec()
+TABLED = TabledCodec()
+SLICED_TABLED = SlicedTabledCodec()
 GRIDS = {
     (grid.bits, grid.recipe): grid
     for grid in (
@@ -38,50 +42,41 @@ GRIDS = {
         GridCodec(8, 11, Recipe.RECIPROCAL),
     )
 }
-_ALL: tuple[Codec, ...] = (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE, SLICED)
+_ALL: tuple[Codec, ...] = (
+    *(RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE, SLICED),
+    *(TABLED, SLICED_TABLED),
+)
 CODECS = {codec.codec_id: codec for codec in _ALL}
-_WIDTHS: tuple[GridBits, ...] = (8, 11)
 
 
 def _bodies_by_claim(vector: Vector) -> Iterator[tuple[Codec, bytes | None]]:
     """Codecs whose claim seems to hold for `vector`, the smallest body first."""
-    for bits in _WIDTHS:
-        grid = GRIDS[bits, Recipe.NONE]
-        body = grid.encode(vector)
-        if body is not None:
-            yield grid, body
-            break
+    found = find_grid(vector)
+    if found is not None:
+        grid, bits, recipe, scalar = found
+        yield TABLED, TABLED.encode_grid(grid, bits, recipe, scalar)
+        # exponents that are all alike are no compressed block
+        older = GRIDS[bits, recipe]
+        yield older, older.encode_found(scalar, grid)
     else:
-        for bits in _WIDTHS:
-            found = find_scalar(vector, bits)
-            if found is not None:
-                recipe, scalar, values = found
-                grid = GRIDS[bits, recipe]
-                yield grid, grid.encode_found(scalar, values)
-                break
-        else:
-            yield LATTICE, LATTICE.encode(vector)
+        yield LATTICE, LATTICE.encode(vector)
+        yield TABLED, TABLED.encode_grid(vector, 24)
     yield PLANES, PLANES.encode(vector)
 
 
 def _bodies_with_codes(vector: Vector) -> Iterator[tuple[Codec, bytes | None]]:
     """Codecs where the vector's codes are kept anyway, the fewest bytes beside them first."""
-    for bits in _WIDTHS:
-        if GRIDS[bits, Recipe.NONE].holds(vector):
-            yield SLICED, SLICED.encode_grid(vector, bits)
-            break
+    found = find_grid(vector)
+    if found is not None:
+        yield SLICED_TABLED, SLICED_TABLED.encode_grid(*found)
+        yield SLICED, SLICED.encode_grid(*found)
+        yield TABLED, TABLED.encode_grid(*found)
     else:
-        for bits in _WIDTHS:
-            found = find_scalar(vector, bits)
-            if found is not None:
-                recipe, scalar, values = found
-                yield SLICED, SLICED.encode_grid(values, bits, recipe, scalar)
-                break
-        else:
-            whole, sliced = LATTICE.encode(vector), SLICED.encode_grid(vector, 24)
-            if whole is not None and (sliced is None or len(whole) + vector.size < len(sliced)):
-                yield LATTICE, whole
-            yield SLICED, sliced
+        whole, sliced = LATTICE.encode(vector), SLICED_TABLED.encode_grid(vector, 24)
+        if whole is not None and (sliced is None or len(whole) + vector.size < len(sliced)):
+            yield LATTICE, whole
+        yield SLICED_TABLED, sliced
+        yield SLICED, SLICED.encode_grid(vector, 24)
     yield PLANES, PLANES.encode(vector)
 
 
@@ -173,7 +168,7 @@ def decode_frame(frame: Buffer, out: Vector | None = None) -> Vector:
 
     Notes
     -----
-    Source: FORMAT.md, "Frame, version 1".
+    Source: FORMAT.md, "Frame, versions 1 and 2".
     """
     header = parse_header(frame)
     if out is None:

@@ -1,0 +1,173 @@
+"""Vectors of any float32, on a grid or not, whose exponents are coded by a table of the code.
+
+Payloads are those of `planes`. An exponent e is coded as base - e modulo 256, with a base of the
+vector's own that brings its exponents under the table. The table spares the one that zstd would
+write and read for each vector.
+
+FORMAT.md, "Tabled bodies"; reports/decisions/0020-shipped-tables.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from titanstore.codec.base import Vector
+from titanstore.codec.frame import Buffer
+from titanstore.codec.grid import RECIPES, WIDTHS, Recipe, apply_recipe, find_grid
+from titanstore.codec.planes import (
+    SignificantBits,
+    assemble,
+    assemble_bfloat16,
+    payload_bytes,
+    split,
+)
+from titanstore.codec.tables import EXPONENT_BITS, EXPONENTS
+from titanstore.errors import CorruptionError, ErrorKind
+
+_HEAD = struct.Struct("<BB")  # form, base
+_SCALAR = struct.Struct("<f")
+_BLOCK_ROWS = 64  # rows decoded at a time: their scratch stays in the second-level cache
+_BASES_ABOVE, _BASES_BELOW = 4, 8  # tried, from the largest exponent on
+_EXPONENTS_COUNTED = 64
+_UNKNOWN_BITS = 24  # what a symbol is taken to cost that the table lacks
+
+
+def _costs() -> NDArray[np.float32]:
+    """For each base that is tried, what the largest exponent costs, the one below it, and so on."""
+    rows = []
+    for above in range(_BASES_ABOVE, -_BASES_BELOW - 1, -1):
+        symbols = np.arange(_EXPONENTS_COUNTED) + above
+        known = (symbols >= 0) & (symbols < len(EXPONENT_BITS))
+        bits = np.array(EXPONENT_BITS).take(symbols, mode="clip")
+        rows.append(np.where(known, bits, _UNKNOWN_BITS))
+    return np.stack(rows).astype(np.float32)
+
+
+_COSTS = _costs()
+# Symbols from 0 to 255 begin at 256 - base: the exponents base - symbol, in their place
+_EXPONENT_PLACES = (-np.arange(512) & 0xFF).astype(np.uint32) << np.uint32(23)
+
+
+class _Head(NamedTuple):
+    form: int
+    base: int
+    scalar: float
+    payload: int  # where the payload begins
+    block: int  # where the block begins
+
+
+class TabledCodec:
+    """Any float32; of 8, 11 or 24 significant bits, alone or times a scalar."""
+
+    codec_id = 16
+    name = "tabled"
+
+    def encode(self, vector: Vector) -> bytes | None:
+        """The body for the narrowest grid that holds the vector."""
+        return self.encode_grid(*(find_grid(vector) or (vector, 24)))
+
+    def encode_grid(
+        self,
+        grid: Vector,
+        bits: SignificantBits,
+        recipe: Recipe = Recipe.NONE,
+        scalar: np.float32 | float = 1.0,
+    ) -> bytes | None:
+        """The body for grid values of `bits` significant bits and the recipe that scales them.
+
+        None where zstd would not compress the exponents.
+        """
+        payload, exponents = split(grid.view(np.uint32), bits)
+        base = _best_base(exponents)
+        block = EXPONENTS.compress((np.uint8(base) - exponents).tobytes())
+        if block is None:
+            return None
+        head = _HEAD.pack(WIDTHS.index(bits) | RECIPES.index(recipe) << 2, base)
+        if recipe is not Recipe.NONE:
+            head += _SCALAR.pack(scalar)
+        return head + payload + block
+
+    def decode_into(self, bodies: Sequence[Buffer], out: Vector) -> None:
+        """Inverse of `encode` for many bodies of one dimension."""
+        if len(bodies) == 1:
+            _decode_one(bodies[0], out[0])
+            return
+        for first in range(0, len(bodies), _BLOCK_ROWS):
+            _decode_block(bodies[first : first + _BLOCK_ROWS], out[first : first + _BLOCK_ROWS])
+
+
+def _best_base(exponents: NDArray[np.uint8]) -> int:
+    """The base under which the table takes the fewest bits."""
+    counts = np.bincount(exponents, minlength=256)
+    largest = int(exponents.max())
+    below = counts[largest::-1][:_EXPONENTS_COUNTED].astype(np.float32)
+    costs = _COSTS[:, : below.size] @ below
+    return (largest + _BASES_ABOVE - int(costs.argmin())) % 256
+
+
+def _parse(body: Buffer, dimension: int) -> _Head:
+    if len(body) < _HEAD.size:
+        raise CorruptionError("tabled body without its head", ErrorKind.BAD_FRAME)
+    form, base = body[0], body[1]
+    width = form & 3
+    if width == 3 or form >> 2 > 2:
+        raise CorruptionError(f"tabled body of form {form}", ErrorKind.BAD_FRAME)
+    start, scalar = _HEAD.size, 1.0
+    if form >> 2:
+        if len(body) < start + _SCALAR.size:
+            raise CorruptionError("tabled body without its scalar", ErrorKind.BAD_FRAME)
+        (scalar,) = _SCALAR.unpack_from(body, start)
+        start += _SCALAR.size
+    block = start + payload_bytes(WIDTHS[width], dimension)
+    if len(body) <= block:
+        raise CorruptionError("tabled body without its block", ErrorKind.BAD_FRAME)
+    return _Head(form, base, scalar, start, block)
+
+
+def _decode_one(body: Buffer, out: Vector) -> None:
+    """`_decode_block` for one vector, since that is the latency that users feel."""
+    form, base, scalar, start, end = _parse(body, out.size)
+    symbols = np.frombuffer(EXPONENTS.decompress(body[end:], out.size), np.uint8)
+    payload = np.frombuffer(body, np.uint8, end - start, start)
+    if form & 3:
+        assemble(np.uint8(base) - symbols, payload, WIDTHS[form & 3], out)
+    else:
+        places = _EXPONENT_PLACES[256 - base : 512 - base]
+        assemble_bfloat16(places, symbols, payload, out.view(np.uint32))
+    if form >> 2:
+        apply_recipe(RECIPES[form >> 2], out, np.float32(scalar), out=out)
+
+
+def _decode_block(bodies: Sequence[Buffer], out: Vector) -> None:
+    """Decode into `out` of shape (len(bodies), dimension)."""
+    heads = [_parse(body, out.shape[1]) for body in bodies]
+    forms = {head.form for head in heads}
+    if len(forms) > 1:
+        for form in forms:
+            rows = [row for row, head in enumerate(heads) if head.form == form]
+            part = np.empty((len(rows), out.shape[1]), np.float32)
+            _decode_alike([bodies[row] for row in rows], [heads[row] for row in rows], part)
+            out.view(np.uint32)[rows] = part.view(np.uint32)
+    else:
+        _decode_alike(bodies, heads, out)
+
+
+def _decode_alike(bodies: Sequence[Buffer], heads: Sequence[_Head], out: Vector) -> None:
+    """Decode bodies of one form."""
+    count, dimension = out.shape
+    form, _, _, start, end = heads[0]
+    blocks = [body[end:] for body in bodies]
+    plain = EXPONENTS.decompress_many(blocks, np.full(count, dimension, np.uint64))
+    symbols = np.frombuffer(plain, np.uint8).reshape(count, dimension)
+    bases = np.array([[head.base] for head in heads], np.uint8)
+    joined = b"".join([body[start:end] for body in bodies])
+    payload = np.frombuffer(joined, np.uint8).reshape(count, end - start)
+    assemble(bases - symbols, payload, WIDTHS[form & 3], out)
+    if form >> 2:
+        scalars = np.array([[head.scalar] for head in heads], np.float32)
+        apply_recipe(RECIPES[form >> 2], out, scalars, out=out)
