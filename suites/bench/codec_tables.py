@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from titanstore.codec import tables
 from titanstore.codec.grid import find_scalar
-from titanstore.codec.sliced import cut
+from titanstore.codec.sliced_tabled import cut_by_half
 
 Vectors = NDArray[np.float32]
 Counts = NDArray[np.float64]
@@ -108,16 +108,19 @@ def exponent_shares(sets: Sequence[Vectors]) -> Counts:
     """Shares of the symbols 0 to 23, the first one for exponents above all usual ones."""
     shares, _ = aligned(sets)
     first = int(np.flatnonzero(shares > _SMALLEST)[0]) - 1
-    return np.maximum(shares[first : first + _EXPONENT_SYMBOLS], _SMALLEST)
+    usual: Counts = np.maximum(shares[first : first + _EXPONENT_SYMBOLS], _SMALLEST)
+    return usual
 
 
 def rest_shares(sets: Sequence[Vectors]) -> Counts:
     """Shares of the 128 rests, depths among them."""
     counts = np.zeros(256)
     for vectors in sets:
-        made = b"".join(part for v in vectors for part in (cut(v).rests, cut(v).depths))
+        cuts = map(cut_by_half, vectors)
+        made = b"".join(part for each in cuts for part in (each.rests, each.depths))
         counts += np.bincount(np.frombuffer(made, np.uint8), minlength=256) / len(made)
-    return np.maximum(counts[:128] / counts.sum(), _SMALLEST)
+    shares: Counts = np.maximum(counts[:128] / counts.sum(), _SMALLEST)
+    return shares
 
 
 def by_other_sources(sets: dict[str, Vectors]) -> Iterator[str]:
@@ -154,7 +157,7 @@ def main() -> None:
     is_same = tree_of(shares) == tables.EXPONENTS_TREE
     is_same &= tree_of(rest_shares(taught)) == tables.RESTS_TREE
     lines = [
-        f"exponents {tree_of(shares).hex()} {huffman_bits(shares)}",
+        f"exponents {tree_of(shares).hex()} {bytes(huffman_bits(shares)).hex()}",
         f"rests {tree_of(rest_shares(taught)).hex()}",
         "as shipped" if is_same else "NOT as shipped",
         f"{'':16}{'exponent':>9}{'+ shift':>9}{'+ sign':>9}{'both':>9}",

@@ -12,6 +12,7 @@ from titanstore.codec.frame import (
     Buffer,
     FrameHeader,
     build_frame,
+    checked_bodies,
     checked_body,
     parse_header,
 )
@@ -42,10 +43,8 @@ GRIDS = {
         GridCodec(8, 11, Recipe.RECIPROCAL),
     )
 }
-_ALL: tuple[Codec, ...] = (
-    *(RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE, SLICED),
-    *(TABLED, SLICED_TABLED),
-)
+_OLDER: tuple[Codec, ...] = (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE, SLICED)
+_ALL: tuple[Codec, ...] = (*_OLDER, TABLED, SLICED_TABLED)
 CODECS = {codec.codec_id: codec for codec in _ALL}
 
 
@@ -135,11 +134,11 @@ def _is_verified(frame: bytes, vector: Vector) -> bool:
     return np.array_equal(decoded.view(np.uint32), vector.view(np.uint32))
 
 
-def codec_of(header: FrameHeader) -> Codec:
-    """The codec that a frame's header names, or CorruptionError (BAD_FRAME)."""
-    codec = CODECS.get(header.codec_id)
+def codec_of(codec_id: int) -> Codec:
+    """The codec of a number, or CorruptionError (BAD_FRAME)."""
+    codec = CODECS.get(codec_id)
     if codec is None:
-        raise CorruptionError(f"frame: codec {header.codec_id} does not exist", ErrorKind.BAD_FRAME)
+        raise CorruptionError(f"frame: codec {codec_id} does not exist", ErrorKind.BAD_FRAME)
     return codec
 
 
@@ -180,7 +179,7 @@ def decode_frame(frame: Buffer, out: Vector | None = None) -> Vector:
 def decode_parsed(frame: Buffer, header: FrameHeader, out: Vector) -> None:
     """`decode_frame` for a frame whose header the caller has parsed."""
     body = checked_body(frame, header)
-    codec = codec_of(header)
+    codec = codec_of(header.codec_id)
     if out.shape != (header.dimension,):
         raise CorruptionError(
             f"frame: dimension {header.dimension}, the reader expects {out.shape}",
@@ -189,34 +188,21 @@ def decode_parsed(frame: Buffer, header: FrameHeader, out: Vector) -> None:
     codec.decode_into((body,), out[None, :])
 
 
-def decode_frames(
-    frames: Sequence[Buffer], out: Vector, headers: Sequence[FrameHeader] | None = None
-) -> None:
+def decode_frames(frames: Sequence[Buffer], out: Vector) -> None:
     """Decode many frames of one dimension into the rows of `out`, float32 (count, dimension).
-
-    `headers` are theirs where the caller has parsed them.
 
     Raises as `decode_frame`; `out` is then undefined. Several times faster than one by one.
     """
-    rows_of: dict[int, list[int]] = {}
-    bodies: list[memoryview] = []
-    for row, frame in enumerate(frames):
-        header = parse_header(frame) if headers is None else headers[row]
-        if header.dimension != out.shape[1]:
-            raise CorruptionError(
-                f"frame: dimension {header.dimension}, the reader expects {out.shape[1]}",
-                ErrorKind.BAD_FRAME,
-            )
-        bodies.append(checked_body(frame, header))
-        rows_of.setdefault(header.codec_id, []).append(row)
-        codec_of(header)
-    for codec_id, rows in rows_of.items():
-        codec = CODECS[codec_id]
-        if len(rows) == len(bodies):
+    bodies, codec_ids = checked_bodies(frames, out.shape[1])
+    used = np.unique(codec_ids).tolist()
+    for codec_id in used:
+        codec = codec_of(codec_id)
+        if len(used) == 1:
             codec.decode_into(bodies, out)
             return
-        part = np.empty((len(rows), out.shape[1]), dtype=np.float32)
-        codec.decode_into([bodies[row] for row in rows], part)
+        rows = np.flatnonzero(codec_ids == codec_id)
+        part = np.empty((rows.size, out.shape[1]), dtype=np.float32)
+        codec.decode_into([bodies[row] for row in rows.tolist()], part)
         out.view(np.uint32)[rows] = part.view(np.uint32)
 
 

@@ -7,9 +7,12 @@ the warm tier, a column of a table) and still be verified and decoded on its own
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 
@@ -17,6 +20,14 @@ FRAME_VERSION = 2
 # version and codec in one byte, dimension, body length, CRC-32C of the five bytes before it + body
 _HEADER = struct.Struct("<BHHI")
 _COVERED = struct.Struct("<BHH")
+_HEADERS = np.dtype(
+    {
+        "names": ["tag", "dimension", "body_bytes", "check"],
+        "formats": ["u1", "<u2", "<u2", "<u4"],
+        "offsets": [0, 1, 3, 5],
+        "itemsize": _HEADER.size,
+    }
+)
 HEADER_BYTES = _HEADER.size
 FIELDS_BYTES = _COVERED.size  # of the header before its checksum
 DIMENSION_MAX = 16_383  # the raw body of a longer vector would not fit the 16-bit length
@@ -102,3 +113,41 @@ def checked_body(frame: Buffer, header: FrameHeader) -> memoryview:
             "frame: checksum does not match its bytes", ErrorKind.CHECKSUM_MISMATCH
         )
     return body
+
+
+def checked_bodies(
+    frames: Sequence[Buffer], dimension: int
+) -> tuple[list[memoryview], NDArray[np.uint8]]:
+    """The bodies of frames of one dimension, and their codecs' numbers; all headers at once.
+
+    Raises as `parse_header` and `checked_body` for the first frame that is wrong, and
+    CorruptionError (BAD_FRAME) for one of another dimension.
+    """
+    joined = b"".join([frame[:HEADER_BYTES] for frame in frames])
+    if len(joined) == HEADER_BYTES * len(frames):
+        heads = np.frombuffer(joined, _HEADERS)
+        codec_ids = heads["tag"] - np.uint8(_CODECS_A_VERSION)
+        known = codec_ids < FRAME_VERSION * _CODECS_A_VERSION
+        if known.all() and (heads["dimension"] == dimension).all():
+            ends = heads["body_bytes"].astype(np.intp) + HEADER_BYTES
+            bodies = [
+                memoryview(frame)[HEADER_BYTES:end]
+                for frame, end in zip(frames, ends.tolist(), strict=True)
+            ]
+            starts = range(0, len(joined), HEADER_BYTES)
+            sums = [
+                crc32c(body, crc32c(joined[start : start + FIELDS_BYTES]))
+                for start, body in zip(starts, bodies, strict=True)
+            ]
+            # of a frame cut short the sum is wrong, too; a longer body does not exist
+            if sums == heads["check"].tolist() and (heads["body_bytes"] <= 4 * dimension).all():
+                return bodies, codec_ids
+    for frame in frames:
+        header = parse_header(frame)
+        if header.dimension != dimension:
+            raise CorruptionError(
+                f"frame: dimension {header.dimension}, the reader expects {dimension}",
+                ErrorKind.BAD_FRAME,
+            )
+        checked_body(frame, header)
+    raise AssertionError("headers that were refused together are right one by one")

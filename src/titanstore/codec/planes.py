@@ -127,7 +127,7 @@ def _decode_block(bodies: Sequence[Buffer], bits: SignificantBits, out: Vector) 
 # A byte to its place in a float32 word: the exponent, and mantissa with the sign as lowest bit.
 # For one vector looking up is faster than eight steps of arithmetic, 3.3 us against 5.7.
 _BYTES = np.arange(256, dtype=np.uint32)
-_EXPONENT_PLACES = _BYTES << 23
+_EXPONENT_PLACES = _BYTES << np.uint32(23)
 _PAYLOAD_PLACES = (_BYTES >> 1) << 16 | (_BYTES & 1) << 31
 
 

@@ -10,8 +10,7 @@ FORMAT.md, "Tabled bodies"; reports/decisions/0020-shipped-tables.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +42,7 @@ def _costs() -> NDArray[np.float32]:
     for above in range(_BASES_ABOVE, -_BASES_BELOW - 1, -1):
         symbols = np.arange(_EXPONENTS_COUNTED) + above
         known = (symbols >= 0) & (symbols < len(EXPONENT_BITS))
-        bits = np.array(EXPONENT_BITS).take(symbols, mode="clip")
+        bits = np.frombuffer(EXPONENT_BITS, np.uint8).take(symbols, mode="clip")
         rows.append(np.where(known, bits, _UNKNOWN_BITS))
     return np.stack(rows).astype(np.float32)
 
@@ -51,14 +50,6 @@ def _costs() -> NDArray[np.float32]:
 _COSTS = _costs()
 # Symbols from 0 to 255 begin at 256 - base: the exponents base - symbol, in their place
 _EXPONENT_PLACES = (-np.arange(512) & 0xFF).astype(np.uint32) << np.uint32(23)
-
-
-class _Head(NamedTuple):
-    form: int
-    base: int
-    scalar: float
-    payload: int  # where the payload begins
-    block: int  # where the block begins
 
 
 class TabledCodec:
@@ -97,8 +88,12 @@ class TabledCodec:
         if len(bodies) == 1:
             _decode_one(bodies[0], out[0])
             return
+        if min(map(len, bodies), default=_HEAD.size) < _HEAD.size:
+            raise CorruptionError("tabled body without its head", ErrorKind.BAD_FRAME)
         for first in range(0, len(bodies), _BLOCK_ROWS):
-            _decode_block(bodies[first : first + _BLOCK_ROWS], out[first : first + _BLOCK_ROWS])
+            some = bodies[first : first + _BLOCK_ROWS]
+            forms = [body[0] for body in some]
+            decode_by_form(some, forms, _decode_alike, out[first : first + _BLOCK_ROWS])
 
 
 def _best_base(exponents: NDArray[np.uint8]) -> int:
@@ -110,28 +105,24 @@ def _best_base(exponents: NDArray[np.uint8]) -> int:
     return (largest + _BASES_ABOVE - int(costs.argmin())) % 256
 
 
-def _parse(body: Buffer, dimension: int) -> _Head:
-    if len(body) < _HEAD.size:
-        raise CorruptionError("tabled body without its head", ErrorKind.BAD_FRAME)
-    form, base = body[0], body[1]
+def _parse(body: Buffer, form: int, dimension: int) -> tuple[int, int]:
+    """Where the payload and the block of a body of this form begin."""
     width = form & 3
     if width == 3 or form >> 2 > 2:
         raise CorruptionError(f"tabled body of form {form}", ErrorKind.BAD_FRAME)
-    start, scalar = _HEAD.size, 1.0
-    if form >> 2:
-        if len(body) < start + _SCALAR.size:
-            raise CorruptionError("tabled body without its scalar", ErrorKind.BAD_FRAME)
-        (scalar,) = _SCALAR.unpack_from(body, start)
-        start += _SCALAR.size
+    start = _HEAD.size + (_SCALAR.size if form >> 2 else 0)
     block = start + payload_bytes(WIDTHS[width], dimension)
     if len(body) <= block:
         raise CorruptionError("tabled body without its block", ErrorKind.BAD_FRAME)
-    return _Head(form, base, scalar, start, block)
+    return start, block
 
 
 def _decode_one(body: Buffer, out: Vector) -> None:
-    """`_decode_block` for one vector, since that is the latency that users feel."""
-    form, base, scalar, start, end = _parse(body, out.size)
+    """`_decode_alike` for one vector, since that is the latency that users feel."""
+    if len(body) < _HEAD.size:
+        raise CorruptionError("tabled body without its head", ErrorKind.BAD_FRAME)
+    form, base = body[0], body[1]
+    start, end = _parse(body, form, out.size)
     symbols = np.frombuffer(EXPONENTS.decompress(body[end:], out.size), np.uint8)
     payload = np.frombuffer(body, np.uint8, end - start, start)
     if form & 3:
@@ -140,34 +131,44 @@ def _decode_one(body: Buffer, out: Vector) -> None:
         places = _EXPONENT_PLACES[256 - base : 512 - base]
         assemble_bfloat16(places, symbols, payload, out.view(np.uint32))
     if form >> 2:
+        (scalar,) = _SCALAR.unpack_from(body, _HEAD.size)
         apply_recipe(RECIPES[form >> 2], out, np.float32(scalar), out=out)
 
 
-def _decode_block(bodies: Sequence[Buffer], out: Vector) -> None:
-    """Decode into `out` of shape (len(bodies), dimension)."""
-    heads = [_parse(body, out.shape[1]) for body in bodies]
-    forms = {head.form for head in heads}
-    if len(forms) > 1:
-        for form in forms:
-            rows = [row for row, head in enumerate(heads) if head.form == form]
-            part = np.empty((len(rows), out.shape[1]), np.float32)
-            _decode_alike([bodies[row] for row in rows], [heads[row] for row in rows], part)
-            out.view(np.uint32)[rows] = part.view(np.uint32)
-    else:
-        _decode_alike(bodies, heads, out)
+def decode_by_form(
+    bodies: Sequence[Buffer],
+    forms: Sequence[int],
+    decode: Callable[[Sequence[Buffer], int, Vector], None],
+    out: Vector,
+) -> None:
+    """Have the bodies of each form decoded together into their rows of `out`."""
+    used = set(forms)
+    if len(used) == 1:
+        decode(bodies, forms[0], out)
+        return
+    for form in used:
+        rows = [row for row, one in enumerate(forms) if one == form]
+        part = np.empty((len(rows), out.shape[1]), np.float32)
+        decode([bodies[row] for row in rows], form, part)
+        out.view(np.uint32)[rows] = part.view(np.uint32)
 
 
-def _decode_alike(bodies: Sequence[Buffer], heads: Sequence[_Head], out: Vector) -> None:
-    """Decode bodies of one form."""
+def scalars_of(bodies: Sequence[Buffer], at: int) -> Vector:
+    """The scalars of many bodies, in a column."""
+    joined = b"".join([body[at : at + _SCALAR.size] for body in bodies])
+    return np.frombuffer(joined, "<f4")[:, None]
+
+
+def _decode_alike(bodies: Sequence[Buffer], form: int, out: Vector) -> None:
+    """Decode bodies of one form into `out` of shape (len(bodies), dimension)."""
     count, dimension = out.shape
-    form, _, _, start, end = heads[0]
+    start, end = _parse(min(bodies, key=len), form, dimension)
     blocks = [body[end:] for body in bodies]
     plain = EXPONENTS.decompress_many(blocks, np.full(count, dimension, np.uint64))
     symbols = np.frombuffer(plain, np.uint8).reshape(count, dimension)
-    bases = np.array([[head.base] for head in heads], np.uint8)
+    bases = np.array([[body[1]] for body in bodies], np.uint8)
     joined = b"".join([body[start:end] for body in bodies])
     payload = np.frombuffer(joined, np.uint8).reshape(count, end - start)
     assemble(bases - symbols, payload, WIDTHS[form & 3], out)
     if form >> 2:
-        scalars = np.array([[head.scalar] for head in heads], np.float32)
-        apply_recipe(RECIPES[form >> 2], out, scalars, out=out)
+        apply_recipe(RECIPES[form >> 2], out, scalars_of(bodies, _HEAD.size), out=out)

@@ -10,32 +10,7 @@ from titanstore.codec.zstd import TabledCoder
 
 # symbol s of an exponent e is base - e
 EXPONENTS_TREE = bytes.fromhex("96128aaa887643322111111110")
-EXPONENT_BITS = (
-    16,
-    10,
-    4,
-    2,
-    2,
-    2,
-    4,
-    4,
-    5,
-    6,
-    7,
-    9,
-    9,
-    10,
-    10,
-    11,
-    12,
-    14,
-    15,
-    16,
-    15,
-    15,
-    15,
-    15,
-)
+EXPONENT_BITS = bytes.fromhex("100a04020202040405060709090a0a0b0c0e0f100f0f0f0f")
 # rests and depths of sliced vectors
 RESTS_TREE = bytes.fromhex(
     "261088191a0b070000000000000000feffffffffffff7f03dab66ddbb69b8888881029a54c29a5"

@@ -27,6 +27,7 @@ _FRAME_HEAD = zstandard.MAGIC_NUMBER.to_bytes(4, "little") + bytes(
 _DICTIONARY_HEAD = bytes.fromhex("37a430ec 11800000")  # magic number and id, which no frame names
 _TWO_SYMBOLS = bytes.fromhex("103f")  # an FSE table of two symbols alike: for matches, unused
 _CONTENT_BYTES = 2_000
+_LAST_COMPRESSED = 5  # in the header of a block, below its size
 
 
 class _Contexts(Generic[_Context]):
@@ -161,7 +162,10 @@ class TabledCoder:
         compressor = self._compressors.take()
         frame = compressor.compress(data)
         self._compressors.give(compressor)
-        if frame[0] or int.from_bytes(frame[2:5], "little") != _block_header(len(frame) - 5):
+        if (
+            frame[0]
+            or int.from_bytes(frame[2:5], "little") != len(frame) - 5 << 3 | _LAST_COMPRESSED
+        ):
             return None
         return frame[5:]
 
@@ -170,7 +174,9 @@ class TabledCoder:
         decompressor = self._decompressors.take()
         try:
             plain = decompressor.decompress(
-                _frame_of(block), max_output_size=size, allow_extra_data=False
+                _FRAME_HEAD + (len(block) << 3 | _LAST_COMPRESSED).to_bytes(3, "little") + block,
+                max_output_size=size,
+                allow_extra_data=False,
             )
             self._decompressors.give(decompressor)
         except zstandard.ZstdError as error:
@@ -186,23 +192,19 @@ class TabledCoder:
         decompressor = self._decompressors.take()
         try:
             found = decompressor.multi_decompress_to_buffer(
-                list(map(_frame_of, blocks)), decompressed_sizes=sizes.tobytes()
+                [
+                    _FRAME_HEAD + (len(block) << 3 | _LAST_COMPRESSED).to_bytes(3, "little") + block
+                    for block in blocks
+                ],
+                decompressed_sizes=sizes.tobytes(),
             )
             self._decompressors.give(decompressor)
         except zstandard.ZstdError as error:
             raise CorruptionError(f"zstd: {error}", ErrorKind.BAD_FRAME) from error
-        return b"".join(found)
+        return b"".join(found)  # type: ignore[arg-type]  # a sequence of buffers
 
 
 def tabled_dictionary(tree: bytes) -> bytes:
     """The zstd dictionary (RFC 8878, 5) around a Huffman table."""
     offset = _CONTENT_BYTES.to_bytes(4, "little")
     return _DICTIONARY_HEAD + tree + 3 * _TWO_SYMBOLS + 3 * offset + _CONTENT_BYTES * b"\xff"
-
-
-def _block_header(size: int) -> int:
-    return size << 3 | 5  # compressed, and the last one
-
-
-def _frame_of(block: Buffer) -> bytes:
-    return _FRAME_HEAD + _block_header(len(block)).to_bytes(3, "little") + block

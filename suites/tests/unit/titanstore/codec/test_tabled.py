@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from titanstore.codec.base import Vector
 from titanstore.codec.choose import SLICED, SLICED_TABLED, TABLED, decode_frame
 from titanstore.codec.frame import build_frame, parse_header
-from titanstore.codec.grid import Recipe
+from titanstore.codec.grid import WIDTHS, Recipe
+from titanstore.codec.planes import SignificantBits
 from titanstore.codec.sliced_tabled import SlicedTabledCodec
 from titanstore.codec.tabled import TabledCodec
 from titanstore.codec.tables import EXPONENTS_TREE
@@ -37,7 +38,7 @@ def head_at(codec: Coded, dimension: int = DIMENSION) -> int:
     return dimension if codec is SLICED_TABLED else 0
 
 
-def whole(codec: Coded, bits: int = 24, recipe: Recipe = Recipe.NONE) -> bytes:
+def whole(codec: Coded, bits: SignificantBits = 24, recipe: Recipe = Recipe.NONE) -> bytes:
     body = codec.encode_grid(values(5, bits), bits, recipe, np.float32(1.7))
     assert body is not None
     return body
@@ -48,7 +49,8 @@ def decoded(codec: Coded, body: bytes, dimension: int, count: int = 1) -> Words:
     codec.decode_into([body] * count, out)
     words: Words = out.view(np.uint32)
     assert (words == words[0]).all()
-    return words[0]
+    first: Words = words[0]
+    return first
 
 
 @each_codec
@@ -94,7 +96,7 @@ def test_every_largest_exponent(largest: int) -> None:
     rows=st.lists(
         st.tuples(
             st.integers(0, 2**32 - 1),
-            st.sampled_from([8, 11, 24]),
+            st.sampled_from(WIDTHS),
             st.sampled_from(list(Recipe)),
             st.integers(-60, 60),
         ),
@@ -103,7 +105,7 @@ def test_every_largest_exponent(largest: int) -> None:
     )
 )
 def test_a_batch_decodes_as_one_by_one(
-    codec: Coded, rows: list[tuple[int, int, Recipe, int]]
+    codec: Coded, rows: list[tuple[int, SignificantBits, Recipe, int]]
 ) -> None:
     bodies = []
     for seed, bits, recipe, size in rows:
@@ -151,8 +153,8 @@ def outcome(decode: Callable[[], object]) -> str:
 
 
 @each_codec
-@pytest.mark.parametrize("bits", [8, 11, 24])
-def test_a_body_cut_anywhere_is_refused(codec: Coded, bits: int) -> None:
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_body_cut_anywhere_is_refused(codec: Coded, bits: SignificantBits) -> None:
     body = whole(codec, bits, Recipe.DIVIDE)
     for length in range(len(body)):
         for count in (1, 3):
@@ -162,9 +164,9 @@ def test_a_body_cut_anywhere_is_refused(codec: Coded, bits: int) -> None:
 
 @each_codec
 @settings(max_examples=80, deadline=None)
-@given(data=st.data(), bits=st.sampled_from([8, 11, 24]))
+@given(data=st.data(), bits=st.sampled_from(WIDTHS))
 def test_any_damage_raises_our_error_or_gives_some_vector(
-    codec: Coded, data: st.DataObject, bits: int
+    codec: Coded, data: st.DataObject, bits: SignificantBits
 ) -> None:
     """The checksum of its frame is what finds the latter."""
     body = bytearray(whole(codec, bits))
