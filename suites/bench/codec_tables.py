@@ -7,7 +7,6 @@ statistics of different kinds, each on vectors of another source than it was lea
 
 from __future__ import annotations
 
-import heapq
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,19 +70,6 @@ def aligned(sets: Sequence[Vectors]) -> tuple[Counts, list[NDArray[np.int64]]]:
             tried = [cost[np.clip(base + by - one + _SHIFTED, 0, 63)].sum(1) for by in (-1, 0, 1)]
             base += np.argmin(tried, axis=0)[:, None] - 1
     return shares, symbols
-
-
-def huffman_bits(shares: Counts) -> list[int]:
-    """Code lengths of an optimal prefix code, of any length."""
-    heap = [(share, number, [number]) for number, share in enumerate(shares.tolist())]
-    heapq.heapify(heap)
-    bits = [0] * len(heap)
-    while len(heap) > 1:
-        (one, _, few), (other, number, more) = heapq.heappop(heap), heapq.heappop(heap)
-        for symbol in few + more:
-            bits[symbol] += 1
-        heapq.heappush(heap, (one + other, number, few + more))
-    return bits
 
 
 def tree_of(shares: Counts) -> bytes:
@@ -157,7 +143,7 @@ def main() -> None:
     is_same = tree_of(shares) == tables.EXPONENTS_TREE
     is_same &= tree_of(rest_shares(taught)) == tables.RESTS_TREE
     lines = [
-        f"exponents {tree_of(shares).hex()} {bytes(huffman_bits(shares)).hex()}",
+        f"exponents {tree_of(shares).hex()}",
         f"rests {tree_of(rest_shares(taught)).hex()}",
         "as shipped" if is_same else "NOT as shipped",
         f"{'':16}{'exponent':>9}{'+ shift':>9}{'+ sign':>9}{'both':>9}",

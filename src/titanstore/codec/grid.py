@@ -47,9 +47,14 @@ class Recipe(StrEnum):
     RECIPROCAL = "reciprocal"  # float32(b * float32(1 / n))
 
 
-# the number of each in the form of a body
 WIDTHS: tuple[SignificantBits, ...] = (8, 11, 24)
 RECIPES = (Recipe.NONE, Recipe.DIVIDE, Recipe.RECIPROCAL)
+# how bodies that can be of any of them say so
+FORMS = {
+    (bits, recipe): width | number << 2
+    for width, bits in enumerate(WIDTHS)
+    for number, recipe in enumerate(RECIPES)
+}
 _GRID_WIDTHS: tuple[GridBits, ...] = (8, 11)
 
 

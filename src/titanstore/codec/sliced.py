@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from titanstore.codec.base import Vector
 from titanstore.codec.frame import SLICED_CODEC_ID, Buffer
-from titanstore.codec.grid import RECIPES, WIDTHS, Recipe, apply_recipe, find_grid
-from titanstore.codec.planes import EXPONENTS
+from titanstore.codec.grid import FORMS, RECIPES, Recipe, apply_recipe, find_grid
+from titanstore.codec.planes import EXPONENTS, SignificantBits
 from titanstore.errors import CorruptionError, ErrorKind
 
 Codes = NDArray[np.int8]
@@ -98,7 +98,7 @@ class SlicedCodec:
     def encode_grid(
         self,
         grid: Vector,
-        bits: int,
+        bits: SignificantBits,
         recipe: Recipe = Recipe.NONE,
         scalar: np.float32 | float = 1.0,
     ) -> bytes | None:
@@ -114,8 +114,7 @@ class SlicedCodec:
         packed = EXPONENTS.compress(rests + depths)
         if packed is None:
             return None
-        form = WIDTHS.index(bits) | RECIPES.index(recipe) << 2
-        head = _HEAD.pack(form, step, scalar, len(depths))
+        head = _HEAD.pack(FORMS[bits, recipe], step, scalar, len(depths))
         return codes.tobytes() + head + low_bits(grid, bits) + packed
 
     def decode_into(self, bodies: Sequence[Buffer], out: Vector) -> None:
@@ -127,7 +126,7 @@ class SlicedCodec:
             _decode_block(bodies[first : first + _BLOCK_ROWS], out[first : first + _BLOCK_ROWS])
 
 
-def low_bits(grid: Vector, bits: int) -> bytes:
+def low_bits(grid: Vector, bits: SignificantBits) -> bytes:
     """What float32 values have below the upper half of their words."""
     words = grid.view(np.uint32)
     if bits == 24:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from titanstore.codec.base import Vector
 from titanstore.codec.frame import SLICED_TABLED_CODEC_ID, Buffer
-from titanstore.codec.grid import RECIPES, WIDTHS, Recipe, apply_recipe
+from titanstore.codec.grid import FORMS, RECIPES, Recipe, apply_recipe
+from titanstore.codec.planes import SignificantBits
 from titanstore.codec.sliced import Cut, SlicedCodec, add_low_bits, cut, low_bits, low_bytes
 from titanstore.codec.tabled import decode_by_form, scalars_of
 from titanstore.codec.tables import RESTS
@@ -50,7 +52,7 @@ class SlicedTabledCodec(SlicedCodec):
     def encode_grid(
         self,
         grid: Vector,
-        bits: int,
+        bits: SignificantBits,
         recipe: Recipe = Recipe.NONE,
         scalar: np.float32 | float = 1.0,
     ) -> bytes | None:
@@ -63,7 +65,7 @@ class SlicedTabledCodec(SlicedCodec):
         block = RESTS.compress(rests + depths)
         if block is None:
             return None
-        head = _HEAD.pack(WIDTHS.index(bits) | RECIPES.index(recipe) << 2, step)
+        head = _HEAD.pack(FORMS[bits, recipe], step)
         if recipe is not Recipe.NONE:
             head += _SCALAR.pack(scalar)
         return codes.tobytes() + head + low_bits(grid, bits) + block
@@ -82,16 +84,19 @@ class SlicedTabledCodec(SlicedCodec):
             decode_by_form(some, forms, _decode_alike, out[first : first + _BLOCK_ROWS])
 
 
-def _parse(body: Buffer, form: int, dimension: int) -> tuple[int, int]:
-    """Where the low bits and the block of a body of this form begin."""
+@lru_cache(maxsize=64)
+def _layout(form: int, dimension: int) -> tuple[int, int]:
+    """Where the low bits and the block of bodies of a form begin."""
     width = form & 3
     if width == 3 or form >> 2 > 2:
         raise CorruptionError(f"sliced body of form {form}", ErrorKind.BAD_FRAME)
     low = dimension + _HEAD.size + (_SCALAR.size if form >> 2 else 0)
-    block = low + low_bytes(width, dimension)
-    if len(body) <= block:
+    return low, low + low_bytes(width, dimension)
+
+
+def _check_length(shortest: int, block: int) -> None:
+    if shortest <= block:
         raise CorruptionError("sliced body without its block", ErrorKind.BAD_FRAME)
-    return low, block
 
 
 def _decode_one(body: Buffer, out: Vector) -> None:
@@ -100,7 +105,8 @@ def _decode_one(body: Buffer, out: Vector) -> None:
     if len(body) < dimension + _HEAD.size:
         raise CorruptionError("sliced body without its head", ErrorKind.BAD_FRAME)
     form, step = _HEAD.unpack_from(body, dimension)
-    low, start = _parse(body, form, dimension)
+    low, start = _layout(form, dimension)
+    _check_length(len(body), start)
     if not _STEP_MIN <= step <= _STEP_MAX:
         raise CorruptionError(f"sliced body of step {step}", ErrorKind.BAD_FRAME)
     codes = np.frombuffer(body, np.int8, dimension)
@@ -122,7 +128,8 @@ def _decode_one(body: Buffer, out: Vector) -> None:
 def _decode_alike(bodies: Sequence[Buffer], form: int, out: Vector) -> None:
     """Decode bodies of one form into `out` of shape (len(bodies), dimension)."""
     count, dimension = out.shape
-    low, start = _parse(min(bodies, key=len), form, dimension)
+    low, start = _layout(form, dimension)
+    _check_length(min(map(len, bodies)), start)
     heads = b"".join([body[dimension + 1 : dimension + 2] for body in bodies])
     steps = np.frombuffer(heads, np.int8).astype(np.int32)[:, None]
     if steps.min() < _STEP_MIN or steps.max() > _STEP_MAX:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from titanstore.codec.base import Vector
 from titanstore.codec.frame import Buffer
-from titanstore.codec.grid import RECIPES, WIDTHS, Recipe, apply_recipe, find_grid
+from titanstore.codec.grid import FORMS, RECIPES, WIDTHS, Recipe, apply_recipe, find_grid
 from titanstore.codec.planes import (
     SignificantBits,
     assemble,
@@ -25,31 +25,17 @@ from titanstore.codec.planes import (
     payload_bytes,
     split,
 )
-from titanstore.codec.tables import EXPONENT_BITS, EXPONENTS
+from titanstore.codec.tables import EXPONENTS
 from titanstore.errors import CorruptionError, ErrorKind
 
 _HEAD = struct.Struct("<BB")  # form, base
 _SCALAR = struct.Struct("<f")
 _BLOCK_ROWS = 64  # rows decoded at a time: their scratch stays in the second-level cache
-_BASES_ABOVE, _BASES_BELOW = 4, 8  # tried, from the largest exponent on
-_EXPONENTS_COUNTED = 64
-_UNKNOWN_BITS = 24  # what a symbol is taken to cost that the table lacks
-
-
-def _costs() -> NDArray[np.float32]:
-    """For each base that is tried, what the largest exponent costs, the one below it, and so on."""
-    rows = []
-    for above in range(_BASES_ABOVE, -_BASES_BELOW - 1, -1):
-        symbols = np.arange(_EXPONENTS_COUNTED) + above
-        known = (symbols >= 0) & (symbols < len(EXPONENT_BITS))
-        bits = np.frombuffer(EXPONENT_BITS, np.uint8).take(symbols, mode="clip")
-        rows.append(np.where(known, bits, _UNKNOWN_BITS))
-    return np.stack(rows).astype(np.float32)
-
-
-_COSTS = _costs()
-# Symbols from 0 to 255 begin at 256 - base: the exponents base - symbol, in their place
-_EXPONENT_PLACES = (-np.arange(512) & 0xFF).astype(np.uint32) << np.uint32(23)
+_MEAN_SYMBOL = 4.3  # any from 4.2 to 4.35 serves the vectors that the table was made from best
+# What begins at 256 - base: base less 0 to 255, so exponents of symbols, and symbols of exponents;
+# then such exponents in their place
+_FALLING = (-np.arange(512) & 0xFF).astype(np.uint8).tobytes()
+_EXPONENT_PLACES = np.frombuffer(_FALLING, np.uint8).astype(np.uint32) << np.uint32(23)
 
 
 class TabledCodec:
@@ -74,11 +60,12 @@ class TabledCodec:
         None where zstd would not compress the exponents.
         """
         payload, exponents = split(grid.view(np.uint32), bits)
-        base = _best_base(exponents)
-        block = EXPONENTS.compress((np.uint8(base) - exponents).tobytes())
+        base = round(int(exponents.sum()) / exponents.size + _MEAN_SYMBOL) % 256
+        symbols = exponents.tobytes().translate(_FALLING[256 - base : 512 - base])
+        block = EXPONENTS.compress(symbols)
         if block is None:
             return None
-        head = _HEAD.pack(WIDTHS.index(bits) | RECIPES.index(recipe) << 2, base)
+        head = _HEAD.pack(FORMS[bits, recipe], base)
         if recipe is not Recipe.NONE:
             head += _SCALAR.pack(scalar)
         return head + payload + block
@@ -96,25 +83,19 @@ class TabledCodec:
             decode_by_form(some, forms, _decode_alike, out[first : first + _BLOCK_ROWS])
 
 
-def _best_base(exponents: NDArray[np.uint8]) -> int:
-    """The base under which the table takes the fewest bits."""
-    counts = np.bincount(exponents, minlength=256)
-    largest = int(exponents.max())
-    below = counts[largest::-1][:_EXPONENTS_COUNTED].astype(np.float32)
-    costs = _COSTS[:, : below.size] @ below
-    return (largest + _BASES_ABOVE - int(costs.argmin())) % 256
-
-
-def _parse(body: Buffer, form: int, dimension: int) -> tuple[int, int]:
-    """Where the payload and the block of a body of this form begin."""
+@lru_cache(maxsize=64)
+def _layout(form: int, dimension: int) -> tuple[int, int]:
+    """Where the payload and the block of bodies of a form begin."""
     width = form & 3
     if width == 3 or form >> 2 > 2:
         raise CorruptionError(f"tabled body of form {form}", ErrorKind.BAD_FRAME)
     start = _HEAD.size + (_SCALAR.size if form >> 2 else 0)
-    block = start + payload_bytes(WIDTHS[width], dimension)
-    if len(body) <= block:
+    return start, start + payload_bytes(WIDTHS[width], dimension)
+
+
+def _check_length(shortest: int, block: int) -> None:
+    if shortest <= block:
         raise CorruptionError("tabled body without its block", ErrorKind.BAD_FRAME)
-    return start, block
 
 
 def _decode_one(body: Buffer, out: Vector) -> None:
@@ -122,14 +103,17 @@ def _decode_one(body: Buffer, out: Vector) -> None:
     if len(body) < _HEAD.size:
         raise CorruptionError("tabled body without its head", ErrorKind.BAD_FRAME)
     form, base = body[0], body[1]
-    start, end = _parse(body, form, out.size)
-    symbols = np.frombuffer(EXPONENTS.decompress(body[end:], out.size), np.uint8)
+    start, end = _layout(form, out.size)
+    _check_length(len(body), end)
+    symbols = EXPONENTS.decompress(body[end:], out.size)
     payload = np.frombuffer(body, np.uint8, end - start, start)
     if form & 3:
-        assemble(np.uint8(base) - symbols, payload, WIDTHS[form & 3], out)
+        exponents = symbols.translate(_FALLING[256 - base : 512 - base])
+        assemble(np.frombuffer(exponents, np.uint8), payload, WIDTHS[form & 3], out)
     else:
         places = _EXPONENT_PLACES[256 - base : 512 - base]
-        assemble_bfloat16(places, symbols, payload, out.view(np.uint32))
+        codes = np.frombuffer(symbols, np.uint8)
+        assemble_bfloat16(places, codes, payload, out.view(np.uint32))
     if form >> 2:
         (scalar,) = _SCALAR.unpack_from(body, _HEAD.size)
         apply_recipe(RECIPES[form >> 2], out, np.float32(scalar), out=out)
@@ -162,7 +146,8 @@ def scalars_of(bodies: Sequence[Buffer], at: int) -> Vector:
 def _decode_alike(bodies: Sequence[Buffer], form: int, out: Vector) -> None:
     """Decode bodies of one form into `out` of shape (len(bodies), dimension)."""
     count, dimension = out.shape
-    start, end = _parse(min(bodies, key=len), form, dimension)
+    start, end = _layout(form, dimension)
+    _check_length(min(map(len, bodies)), end)
     blocks = [body[end:] for body in bodies]
     plain = EXPONENTS.decompress_many(blocks, np.full(count, dimension, np.uint64))
     symbols = np.frombuffer(plain, np.uint8).reshape(count, dimension)

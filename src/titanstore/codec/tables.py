@@ -10,7 +10,6 @@ from titanstore.codec.zstd import TabledCoder
 
 # symbol s of an exponent e is base - e
 EXPONENTS_TREE = bytes.fromhex("96128aaa887643322111111110")
-EXPONENT_BITS = bytes.fromhex("100a04020202040405060709090a0a0b0c0e0f100f0f0f0f")
 # rests and depths of sliced vectors
 RESTS_TREE = bytes.fromhex(
     "261088191a0b070000000000000000feffffffffffff7f03dab66ddbb69b8888881029a54c29a5"
