@@ -7,7 +7,7 @@ the warm tier, a column of a table) and still be verified and decoded on its own
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +91,12 @@ def parse_header(frame: Buffer) -> FrameHeader:
             f"frame: dimension {dimension} with a body of {body_bytes} bytes", ErrorKind.BAD_FRAME
         )
     return FrameHeader(tag - _CODECS_A_VERSION, dimension, body_bytes)
+
+
+def dimensions_of(frames: Iterable[Buffer]) -> set[int]:
+    """The dimensions that the headers of whole frames give; no other field is looked at."""
+    fields = {bytes(frame[1:3]) for frame in frames}
+    return {int.from_bytes(field, "little") for field in fields}
 
 
 def checked_body(frame: Buffer, header: FrameHeader) -> memoryview:
