@@ -2,7 +2,8 @@
 
 `python -m suites.bench.codec_tables ../shared/data/titan` prints the Huffman trees, whether they
 are the shipped ones, and for decision 0020 the bits a value of exponents (and signs) under
-statistics of different kinds, each on vectors of another source than it was learnt from.
+statistics of different kinds, each on vectors of another source than it was learnt from; then what
+one table for all rests of sliced vectors costs beyond the bits that they have.
 """
 
 from __future__ import annotations
@@ -134,6 +135,16 @@ def _lengths(learnt: Vectors, unseen: Vectors) -> list[float]:
     return found
 
 
+def rest_bits(vectors: Vectors) -> tuple[float, float]:
+    """Bits a value: rests coded by one table, and what they have where their codes are known."""
+    cuts = list(map(cut_by_half, vectors))
+    rests = np.frombuffer(b"".join(each.rests for each in cuts), np.uint8)
+    counts = np.bincount(rests, minlength=128) + 1e-9
+    magnitudes = np.concatenate([each.codes ^ (each.codes >> 7) for each in cuts])
+    widths = 8 - np.maximum(np.frexp(magnitudes.astype(np.float64))[1], 1)
+    return float(-np.log2(counts / counts.sum())[rests].mean()), float(widths.mean())
+
+
 def main() -> None:
     """Print both tables and what statistics learnt elsewhere are worth."""
     sets = recorded(Path(sys.argv[1]))
@@ -148,6 +159,8 @@ def main() -> None:
         "as shipped" if is_same else "NOT as shipped",
         f"{'':16}{'exponent':>9}{'+ shift':>9}{'+ sign':>9}{'both':>9}",
         *by_other_sources(sets),
+        f"{'':16}{'rests':>9}{'at least':>9}",
+        *("{:16}{:9.3f}{:9.3f}".format(name, *rest_bits(sets[name])) for name in sets),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
 
