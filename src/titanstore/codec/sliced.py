@@ -244,9 +244,9 @@ def low_bytes(width: int, dimension: int) -> int:
 
 
 def add_low_bits(form: int, low: Buffer, words: _Words) -> None:
-    """Put back what `low_bits` took; not for a width of 8 bits."""
+    """Put back what `low_bits` took; not for a width of 8 bits, for rows only at one of 24."""
     if form & 3 == 2:
-        words |= np.frombuffer(low, "<u2")
+        words |= np.frombuffer(low, "<u2").reshape(words.shape)
     else:
         _add_three_bits(low, words)
 

@@ -150,7 +150,9 @@ def _decode_alike(bodies: Sequence[Buffer], form: int, out: Vector) -> None:
     _add_rests(np.frombuffer(rests, np.uint8).reshape(out.shape), words)
     if small.size:
         _lower(small, np.frombuffer(depths, np.uint8), words.reshape(-1))
-    if form & 3:
+    if form & 3 == 2:
+        add_low_bits(form, b"".join([body[low:start] for body in bodies]), words)
+    elif form & 3:
         for body, row in zip(bodies, words, strict=True):
             add_low_bits(form, body[low:start], row)
     if form >> 2:

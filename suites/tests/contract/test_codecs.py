@@ -29,6 +29,7 @@ from titanstore.codec.choose import (
     decode_frames,
     encode_frame,
     encode_frame_with,
+    encode_frames,
     raw_view,
 )
 from titanstore.codec.frame import DIMENSION_MAX, HEADER_BYTES, Buffer, parse_header
@@ -327,6 +328,46 @@ def test_chosen_frame_beside_codes_keeps_any_bits(words: Words) -> None:
     assert len(frame) <= HEADER_BYTES + words.nbytes
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from(sorted(CLAIMS)), st.sampled_from([64, 67, 256])), max_size=70
+    ),
+    with_codes=st.booleans(),
+    seed=seeds,
+)
+def test_many_are_encoded_as_one_by_one(
+    rows: list[tuple[str, int]], with_codes: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = [CLAIMS[name](rng, dimension) for name, dimension in rows]
+    frames = encode_frames(vectors, with_codes=with_codes)
+    assert frames == [encode_frame(vector, with_codes=with_codes) for vector in vectors]
+
+
+def test_a_lie_among_many_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = [CLAIMS["grid8"](np.random.default_rng(seed), 256) for seed in range(40)]
+    vectors = [*honest, odd_at_17(), *honest]
+    monkeypatch.setattr(choose, "TABLED", BitDropper())
+    frames = encode_frames(vectors)
+    codecs = [parse_header(frame).codec_id for frame in frames]
+    assert codecs == [TABLED.codec_id] * 40 + [PLANES.codec_id] + [TABLED.codec_id] * 40
+    for frame, vector in zip(frames, vectors, strict=True):
+        assert same_bits(decode_frame(frame), vector)
+
+
+def test_a_decoder_that_raises_among_many_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = [CLAIMS["grid8"](np.random.default_rng(seed), 256) for seed in range(5)]
+    monkeypatch.setattr(choose, "TABLED", FormForger())
+    for frame, vector in zip(encode_frames(vectors), vectors, strict=True):
+        assert parse_header(frame).codec_id != TABLED.codec_id
+        assert same_bits(decode_frame(frame), vector)
+
+
+def test_no_vectors_give_no_frames() -> None:
+    assert encode_frames([]) == []
+
+
 def test_without_compression_everything_is_raw() -> None:
     vector = CLAIMS["grid8"](np.random.default_rng(14), 256)
     frame = encode_frame(vector, compress=False)
@@ -341,6 +382,14 @@ class BitDropper(TabledCodec):
         words = grid.view(np.uint32).copy()
         words[17] &= 0xFFFFFFFE
         return super().encode_grid(words.view(np.float32), *claim)
+
+
+class FormForger(TabledCodec):
+    """A lying codec: its bodies have a form that does not exist."""
+
+    def encode_grid(self, grid: Vector, *claim: Any) -> bytes | None:
+        body = super().encode_grid(grid, *claim)
+        return None if body is None else b"\xff" + body[1:]
 
 
 class NanQuietener(TabledCodec):
