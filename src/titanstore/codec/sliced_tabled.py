@@ -21,7 +21,7 @@ from titanstore.codec.frame import SLICED_TABLED_CODEC_ID, Buffer
 from titanstore.codec.grid import FORMS, RECIPES, Recipe, apply_recipe
 from titanstore.codec.planes import SignificantBits
 from titanstore.codec.sliced import Cut, SlicedCodec, add_low_bits, cut, low_bits, low_bytes
-from titanstore.codec.tabled import decode_by_form, scalars_of
+from titanstore.codec.tabled import blocks_of_rows, decode_by_form, scalars_of
 from titanstore.codec.tables import RESTS
 from titanstore.errors import CorruptionError, ErrorKind
 
@@ -29,7 +29,6 @@ _HEAD = struct.Struct("<Bb")  # form, exponent j of the step
 _SCALAR = struct.Struct("<f")
 _STEP_MIN, _STEP_MAX = -125, 121  # outside, values of half a step would not be normal numbers
 _KEPT = 256  # words: 1 kB
-_BLOCK_ROWS = 32  # decoded at a time: at 16 half of the time is calls, at 64 the scratch is large
 _HALF = np.float32(0.5)
 
 
@@ -78,10 +77,9 @@ class SlicedTabledCodec(SlicedCodec):
         head = out.shape[1] + _HEAD.size
         if min(map(len, bodies), default=head) < head:
             raise CorruptionError("sliced body without its head", ErrorKind.BAD_FRAME)
-        for first in range(0, len(bodies), _BLOCK_ROWS):
-            some = bodies[first : first + _BLOCK_ROWS]
-            forms = [body[out.shape[1]] for body in some]
-            decode_by_form(some, forms, _decode_alike, out[first : first + _BLOCK_ROWS])
+        for rows in blocks_of_rows(len(bodies)):
+            forms = [body[out.shape[1]] for body in bodies[rows]]
+            decode_by_form(bodies[rows], forms, _decode_alike, out[rows])
 
 
 @lru_cache(maxsize=64)

@@ -20,14 +20,14 @@ from titanstore.errors import CorruptionError, ErrorKind
 _Context = TypeVar("_Context")
 
 _TABLED_WINDOW_LOG = 15  # a block of up to 2^15 bytes: exponents or rests of any vector
-# magic number of a frame, its descriptor and window; `multi_decompress_to_buffer` wants all of it
-_FRAME_HEAD = zstandard.MAGIC_NUMBER.to_bytes(4, "little") + bytes(
-    [0, _TABLED_WINDOW_LOG - 10 << 3]
-)
+_MAGIC = zstandard.MAGIC_NUMBER.to_bytes(4, "little")  # `multi_decompress_to_buffer` wants it
+_LAST_COMPRESSED = 5  # in the header of a block, below its size
+# Descriptors of frames that tell their content's size in one byte, or in two less 256
+_SIZE_IN_ONE, _SIZE_IN_TWO = 0x20, 0x60
 _DICTIONARY_HEAD = bytes.fromhex("37a430ec 11800000")  # magic number and id, which no frame names
 _TWO_SYMBOLS = bytes.fromhex("103f")  # an FSE table of two symbols alike: for matches, unused
 _CONTENT_BYTES = 2_000
-_LAST_COMPRESSED = 5  # in the header of a block, below its size
+_BLOCKS_ONE_BY_ONE = 16  # not 0: zstandard divides by the number of blocks
 
 
 class _Contexts(Generic[_Context]):
@@ -174,9 +174,7 @@ class TabledCoder:
         decompressor = self._decompressors.take()
         try:
             plain = decompressor.decompress(
-                _FRAME_HEAD + (len(block) << 3 | _LAST_COMPRESSED).to_bytes(3, "little") + block,
-                max_output_size=size,
-                allow_extra_data=False,
+                _frame_of(block, size), max_output_size=size, allow_extra_data=False
             )
             self._decompressors.give(decompressor)
         except zstandard.ZstdError as error:
@@ -186,16 +184,17 @@ class TabledCoder:
         return plain
 
     def decompress_many(self, blocks: Sequence[Buffer], sizes: NDArray[np.uint64]) -> bytes:
-        """What `decompress` gives for each block and its size, one after the other."""
-        if not blocks:
-            return b""  # zstandard divides by their number
+        """What `decompress` gives for each block and its size, one after the other.
+
+        More than 16 blocks go to zstd in one call. That takes two thirds of the time, and makes a
+        context for the call, which a process that only ever reads documents had better not pay.
+        """
+        if len(blocks) <= _BLOCKS_ONE_BY_ONE:
+            return b"".join(map(self.decompress, blocks, sizes.tolist()))
         decompressor = self._decompressors.take()
         try:
             found = decompressor.multi_decompress_to_buffer(
-                [
-                    _FRAME_HEAD + (len(block) << 3 | _LAST_COMPRESSED).to_bytes(3, "little") + block
-                    for block in blocks
-                ],
+                list(map(_frame_of, blocks, sizes.tolist())),
                 decompressed_sizes=sizes.tobytes(),
             )
             self._decompressors.give(decompressor)
@@ -208,3 +207,11 @@ def tabled_dictionary(tree: bytes) -> bytes:
     """The zstd dictionary (RFC 8878, 5) around a Huffman table."""
     offset = _CONTENT_BYTES.to_bytes(4, "little")
     return _DICTIONARY_HEAD + tree + 3 * _TWO_SYMBOLS + 3 * offset + _CONTENT_BYTES * b"\xff"
+
+
+def _frame_of(block: Buffer, size: int) -> bytes:
+    """The whole frame, with the size of its content: zstd then needs no buffers of its own."""
+    header = len(block) << 3 | _LAST_COMPRESSED
+    if size < 256:
+        return _MAGIC + (_SIZE_IN_ONE | size << 8 | header << 16).to_bytes(5, "little") + block
+    return _MAGIC + (_SIZE_IN_TWO | size - 256 << 8 | header << 24).to_bytes(6, "little") + block
