@@ -160,7 +160,7 @@ def _decode_alike(bodies: Sequence[Buffer], form: int, out: Vector) -> None:
     blocks = [body[end:] for body in bodies]
     plain = EXPONENTS.decompress_many(blocks, np.full(count, dimension, np.uint64))
     symbols = np.frombuffer(plain, np.uint8).reshape(count, dimension)
-    bases = np.array([[body[1]] for body in bodies], np.uint8)
+    bases = np.frombuffer(b"".join([body[1:2] for body in bodies]), np.uint8)[:, None]
     joined = b"".join([body[start:end] for body in bodies])
     payload = np.frombuffer(joined, np.uint8).reshape(count, end - start)
     assemble(bases - symbols, payload, WIDTHS[form & 3], out)

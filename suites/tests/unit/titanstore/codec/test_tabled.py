@@ -113,10 +113,12 @@ def test_a_batch_decodes_as_one_by_one(
         body = codec.encode_grid(grid, bits, recipe, np.float32(1.7))
         assert body is not None
         bodies.append(body)
-    many = np.empty((len(bodies), DIMENSION), np.float32)
-    codec.decode_into(bodies, many)
-    for row, body in zip(many, bodies, strict=True):
-        assert np.array_equal(row.view(np.uint32), decoded(codec, body, DIMENSION))
+    for times in (1, 1 + 200 // len(bodies)):  # the latter in the larger blocks of rows
+        many = np.empty((len(bodies) * times, DIMENSION), np.float32)
+        codec.decode_into(bodies * times, many)
+        copies = many.view(np.uint32).reshape(times, len(bodies), DIMENSION)
+        for row, body in enumerate(bodies):
+            assert (copies[:, row] == decoded(codec, body, DIMENSION)).all()
 
 
 def test_both_kinds_of_sliced_bodies_have_the_same_codes() -> None:
