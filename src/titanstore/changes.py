@@ -15,7 +15,7 @@ from titanstore.catalog.layout import SegmentState, runs_of
 from titanstore.catalog.lookups import Lookups
 from titanstore.catalog.views import CatalogView, CatalogWriter
 from titanstore.codec.base import Vector
-from titanstore.codec.choose import RAW, encode_frame
+from titanstore.codec.choose import RAW, encode_frames
 from titanstore.codec.frame import parse_header
 from titanstore.config import StoreConfig
 from titanstore.keys import StoredKey
@@ -335,8 +335,12 @@ def new_records(
     """What is appended under these settings for keys, numbers of documents, and vectors."""
     records: list[NewRecord] = []
     places: dict[int, list[int]] = {}  # by dimension
-    for place, (key, document, vector) in enumerate(vectors):
-        frame = encode_frame(vector, compress=config.compression, with_codes=config.search)
+    frames = encode_frames(
+        [vector for _, _, vector in vectors],
+        compress=config.compression,
+        with_codes=config.search,
+    )
+    for place, ((key, document, vector), frame) in enumerate(zip(vectors, frames, strict=True)):
         is_raw = parse_header(frame).codec_id == RAW.codec_id
         records.append(NewRecord(key, document, frame, is_raw))
         places.setdefault(vector.size, []).append(place)

@@ -50,9 +50,7 @@ def _block(
         decoded = np.empty((len(stored), dimension), np.float32)
         try:
             records = [reader.whole(at.segment, record) for record, at in stored]
-            decode_frames(
-                [record.frame for record in records], decoded, [each.header for each in records]
-            )
+            decode_frames([record.frame for record in records], decoded)
         except _UNREADABLE:
             pass  # one of them; which one, each tells for itself
         else:

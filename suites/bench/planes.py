@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / 
 
 from fixtures.titan.recorded import usual_folder  # noqa: E402
 from titanstore import EmbeddingStore, StoreConfig  # noqa: E402
-from titanstore.codec.choose import SLICED, encode_frame  # noqa: E402
+from titanstore.codec.choose import encode_frame  # noqa: E402
 from titanstore.codec.frame import parse_header  # noqa: E402
 from titanstore.codec.planes import EXPONENTS  # noqa: E402
 from titanstore.codec.sliced import slice_words  # noqa: E402
@@ -68,7 +68,7 @@ def sizes(folder: Path) -> None:
         alone = sum(len(encode_frame(vector)) for vector in vectors)
         frames = [encode_frame(vector, with_codes=True) for vector in vectors]
         sliced = sum(map(len, frames)) - dimension * sum(
-            parse_header(frame).codec_id == SLICED.codec_id for frame in frames
+            parse_header(frame).has_codes for frame in frames
         )
         # the upper half of each word as the plane, the lower one through zstd where it helps
         halves = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from titanstore.codec.base import Codec, Vector
 from titanstore.codec.frame import (
@@ -12,14 +13,17 @@ from titanstore.codec.frame import (
     Buffer,
     FrameHeader,
     build_frame,
+    checked_bodies,
     checked_body,
     parse_header,
 )
-from titanstore.codec.grid import GridBits, GridCodec, Recipe, find_scalar
+from titanstore.codec.grid import GridCodec, Recipe, find_grid
 from titanstore.codec.lattice import LatticeCodec
 from titanstore.codec.planes import PlanesCodec
 from titanstore.codec.raw import PlainZstdCodec, RawCodec
 from titanstore.codec.sliced import SlicedCodec
+from titanstore.codec.sliced_tabled import SlicedTabledCodec
+from titanstore.codec.tabled import TabledCodec
 from titanstore.errors import CorruptionError, ErrorKind
 
 RAW = RawCodec()
@@ -27,6 +31,8 @@ PLAIN_ZSTD = PlainZstdCodec()
 PLANES = PlanesCodec()
 LATTICE = LatticeCodec()
 SLICED = SlicedCodec()
+TABLED = TabledCodec()
+SLICED_TABLED = SlicedTabledCodec()
 GRIDS = {
     (grid.bits, grid.recipe): grid
     for grid in (
@@ -38,50 +44,40 @@ GRIDS = {
         GridCodec(8, 11, Recipe.RECIPROCAL),
     )
 }
-_ALL: tuple[Codec, ...] = (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE, SLICED)
+_VERIFIED_ROWS = 8  # decoded at a time to verify them
+_OLDER: tuple[Codec, ...] = (RAW, PLAIN_ZSTD, PLANES, *GRIDS.values(), LATTICE, SLICED)
+_ALL: tuple[Codec, ...] = (*_OLDER, TABLED, SLICED_TABLED)
 CODECS = {codec.codec_id: codec for codec in _ALL}
-_WIDTHS: tuple[GridBits, ...] = (8, 11)
 
 
 def _bodies_by_claim(vector: Vector) -> Iterator[tuple[Codec, bytes | None]]:
     """Codecs whose claim seems to hold for `vector`, the smallest body first."""
-    for bits in _WIDTHS:
-        grid = GRIDS[bits, Recipe.NONE]
-        body = grid.encode(vector)
-        if body is not None:
-            yield grid, body
-            break
+    found = find_grid(vector)
+    if found is not None:
+        grid, bits, recipe, scalar = found
+        yield TABLED, TABLED.encode_grid(grid, bits, recipe, scalar)
+        # exponents that are all alike are no compressed block
+        older = GRIDS[bits, recipe]
+        yield older, older.encode_found(scalar, grid)
     else:
-        for bits in _WIDTHS:
-            found = find_scalar(vector, bits)
-            if found is not None:
-                recipe, scalar, values = found
-                grid = GRIDS[bits, recipe]
-                yield grid, grid.encode_found(scalar, values)
-                break
-        else:
-            yield LATTICE, LATTICE.encode(vector)
+        yield LATTICE, LATTICE.encode(vector)
+        yield TABLED, TABLED.encode_grid(vector, 24)
     yield PLANES, PLANES.encode(vector)
 
 
 def _bodies_with_codes(vector: Vector) -> Iterator[tuple[Codec, bytes | None]]:
     """Codecs where the vector's codes are kept anyway, the fewest bytes beside them first."""
-    for bits in _WIDTHS:
-        if GRIDS[bits, Recipe.NONE].holds(vector):
-            yield SLICED, SLICED.encode_grid(vector, bits)
-            break
+    found = find_grid(vector)
+    if found is not None:
+        yield SLICED_TABLED, SLICED_TABLED.encode_grid(*found)
+        yield SLICED, SLICED.encode_grid(*found)
+        yield TABLED, TABLED.encode_grid(*found)
     else:
-        for bits in _WIDTHS:
-            found = find_scalar(vector, bits)
-            if found is not None:
-                recipe, scalar, values = found
-                yield SLICED, SLICED.encode_grid(values, bits, recipe, scalar)
-                break
-        else:
-            whole, sliced = LATTICE.encode(vector), SLICED.encode_grid(vector, 24)
-            if whole is not None and (sliced is None or len(whole) + vector.size < len(sliced)):
-                yield LATTICE, whole
-            yield SLICED, sliced
+        whole, sliced = LATTICE.encode(vector), SLICED_TABLED.encode_grid(vector, 24)
+        if whole is not None and (sliced is None or len(whole) + vector.size < len(sliced)):
+            yield LATTICE, whole
+        yield SLICED_TABLED, sliced
+        yield SLICED, SLICED.encode_grid(vector, 24)
     yield PLANES, PLANES.encode(vector)
 
 
@@ -108,16 +104,60 @@ def encode_frame(vector: Vector, *, compress: bool = True, with_codes: bool = Fa
     Source: SPEC 2, quality.bits; FORMAT.md.
     """
     if compress:
-        for codec, body in (_bodies_with_codes if with_codes else _bodies_by_claim)(vector):
-            if body is None or len(body) >= vector.nbytes:
-                continue
-            frame = build_frame(codec.codec_id, vector.size, body)
+        for frame in _candidates(vector, with_codes=with_codes):
             if _is_verified(frame, vector):
                 return frame
-    frame = build_frame(RAW.codec_id, vector.size, RAW.encode(vector))
+    frame = _raw_frame(vector)
     if not _is_verified(frame, vector):
         raise AssertionError("the raw codec changed a vector: memory is damaged")
     return frame
+
+
+def _raw_frame(vector: Vector) -> bytes:
+    return build_frame(RAW.codec_id, vector.size, RAW.encode(vector))
+
+
+def _candidates(vector: Vector, *, with_codes: bool) -> Iterator[bytes]:
+    """Frames that claim to be of `vector`, not verified, the best one first."""
+    for codec, body in (_bodies_with_codes if with_codes else _bodies_by_claim)(vector):
+        if body is not None and len(body) < vector.nbytes:
+            yield build_frame(codec.codec_id, vector.size, body)
+
+
+def encode_frames(
+    vectors: Sequence[Vector], *, compress: bool = True, with_codes: bool = False
+) -> list[bytes]:
+    """The same frames as `encode_frame` makes of each vector, of any dimensions.
+
+    They are verified many at once, by `decode_frames`: a fifth to a quarter of the time less.
+    """
+    if not compress or len(vectors) == 1:
+        return [encode_frame(one, compress=compress, with_codes=with_codes) for one in vectors]
+    frames = [
+        next(_candidates(vector, with_codes=with_codes), None) or _raw_frame(vector)
+        for vector in vectors
+    ]
+    places: dict[int, list[int]] = {}  # by dimension
+    for place, vector in enumerate(vectors):
+        places.setdefault(vector.size, []).append(place)
+    for alike in places.values():
+        for first in range(0, len(alike), _VERIFIED_ROWS):
+            some = alike[first : first + _VERIFIED_ROWS]
+            wanted = np.stack([vectors[place] for place in some])
+            rows = _are_verified([frames[place] for place in some], wanted)
+            for place in np.array(some)[~rows].tolist():
+                frames[place] = encode_frame(vectors[place], with_codes=with_codes)
+    return frames
+
+
+def _are_verified(frames: Sequence[bytes], vectors: Vector) -> NDArray[np.bool_]:
+    decoded = np.empty_like(vectors)
+    try:
+        decode_frames(frames, decoded)
+    except CorruptionError:
+        return np.zeros(len(frames), np.bool_)  # one of them: each is to be looked at
+    are_same: NDArray[np.bool_] = (decoded.view(np.uint32) == vectors.view(np.uint32)).all(axis=1)
+    return are_same
 
 
 def encode_frame_with(codec: Codec, vector: Vector) -> bytes | None:
@@ -140,11 +180,11 @@ def _is_verified(frame: bytes, vector: Vector) -> bool:
     return np.array_equal(decoded.view(np.uint32), vector.view(np.uint32))
 
 
-def codec_of(header: FrameHeader) -> Codec:
-    """The codec that a frame's header names, or CorruptionError (BAD_FRAME)."""
-    codec = CODECS.get(header.codec_id)
+def codec_of(codec_id: int) -> Codec:
+    """The codec of a number, or CorruptionError (BAD_FRAME)."""
+    codec = CODECS.get(codec_id)
     if codec is None:
-        raise CorruptionError(f"frame: codec {header.codec_id} does not exist", ErrorKind.BAD_FRAME)
+        raise CorruptionError(f"frame: codec {codec_id} does not exist", ErrorKind.BAD_FRAME)
     return codec
 
 
@@ -173,7 +213,7 @@ def decode_frame(frame: Buffer, out: Vector | None = None) -> Vector:
 
     Notes
     -----
-    Source: FORMAT.md, "Frame, version 1".
+    Source: FORMAT.md, "Frame, versions 1 and 2".
     """
     header = parse_header(frame)
     if out is None:
@@ -185,7 +225,7 @@ def decode_frame(frame: Buffer, out: Vector | None = None) -> Vector:
 def decode_parsed(frame: Buffer, header: FrameHeader, out: Vector) -> None:
     """`decode_frame` for a frame whose header the caller has parsed."""
     body = checked_body(frame, header)
-    codec = codec_of(header)
+    codec = codec_of(header.codec_id)
     if out.shape != (header.dimension,):
         raise CorruptionError(
             f"frame: dimension {header.dimension}, the reader expects {out.shape}",
@@ -194,34 +234,21 @@ def decode_parsed(frame: Buffer, header: FrameHeader, out: Vector) -> None:
     codec.decode_into((body,), out[None, :])
 
 
-def decode_frames(
-    frames: Sequence[Buffer], out: Vector, headers: Sequence[FrameHeader] | None = None
-) -> None:
+def decode_frames(frames: Sequence[Buffer], out: Vector) -> None:
     """Decode many frames of one dimension into the rows of `out`, float32 (count, dimension).
-
-    `headers` are theirs where the caller has parsed them.
 
     Raises as `decode_frame`; `out` is then undefined. Several times faster than one by one.
     """
-    rows_of: dict[int, list[int]] = {}
-    bodies: list[memoryview] = []
-    for row, frame in enumerate(frames):
-        header = parse_header(frame) if headers is None else headers[row]
-        if header.dimension != out.shape[1]:
-            raise CorruptionError(
-                f"frame: dimension {header.dimension}, the reader expects {out.shape[1]}",
-                ErrorKind.BAD_FRAME,
-            )
-        bodies.append(checked_body(frame, header))
-        rows_of.setdefault(header.codec_id, []).append(row)
-        codec_of(header)
-    for codec_id, rows in rows_of.items():
-        codec = CODECS[codec_id]
-        if len(rows) == len(bodies):
+    bodies, codec_ids = checked_bodies(frames, out.shape[1])
+    used = set(codec_ids.tolist())  # numpy.unique would load a megabyte of modules
+    for codec_id in used:
+        codec = codec_of(codec_id)
+        if len(used) == 1:
             codec.decode_into(bodies, out)
             return
-        part = np.empty((len(rows), out.shape[1]), dtype=np.float32)
-        codec.decode_into([bodies[row] for row in rows], part)
+        rows = np.flatnonzero(codec_ids == codec_id)
+        part = np.empty((rows.size, out.shape[1]), dtype=np.float32)
+        codec.decode_into([bodies[row] for row in rows.tolist()], part)
         out.view(np.uint32)[rows] = part.view(np.uint32)
 
 

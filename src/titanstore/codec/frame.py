@@ -1,27 +1,40 @@
 """The bytes of a frame: one encoded vector, self-contained and checksummed.
 
-FORMAT.md, "Frame, version 1", is the contract. A frame can be copied anywhere (a segment, the
-warm tier, a column of a table) and still be verified and decoded on its own.
+FORMAT.md, "Frame, versions 1 and 2", is the contract. A frame can be copied anywhere (a segment,
+the warm tier, a column of a table) and still be verified and decoded on its own.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 
-FRAME_VERSION = 1
+FRAME_VERSION = 2
 # version and codec in one byte, dimension, body length, CRC-32C of the five bytes before it + body
 _HEADER = struct.Struct("<BHHI")
 _COVERED = struct.Struct("<BHH")
+_HEADERS = np.dtype(
+    {
+        "names": ["tag", "dimension", "body_bytes", "check"],
+        "formats": ["u1", "<u2", "<u2", "<u4"],
+        "offsets": [0, 1, 3, 5],
+        "itemsize": _HEADER.size,
+    }
+)
 HEADER_BYTES = _HEADER.size
 FIELDS_BYTES = _COVERED.size  # of the header before its checksum
 DIMENSION_MAX = 16_383  # the raw body of a longer vector would not fit the 16-bit length
-_CODEC_MASK = 0x0F
-SLICED_CODEC_ID = 10  # its body begins with one code a value, which a segment keeps in a plane
+_CODECS_A_VERSION = 16  # of version 1: 0 to 15; of version 2: 16 to 31
+# their bodies begin with one code a value, which a segment keeps in a plane
+SLICED_CODEC_ID, SLICED_TABLED_CODEC_ID = 10, 17
+_WITH_CODES = frozenset((SLICED_CODEC_ID, SLICED_TABLED_CODEC_ID))
 
 Buffer = bytes | memoryview
 
@@ -38,10 +51,15 @@ class FrameHeader(NamedTuple):
         """Length of the whole frame in bytes, header included."""
         return HEADER_BYTES + self.body_bytes
 
+    @property
+    def has_codes(self) -> bool:
+        """Does the body begin with the codes that search scans?"""
+        return self.codec_id in _WITH_CODES
+
 
 def build_frame(codec_id: int, dimension: int, body: bytes) -> bytes:
     """Put header and checksum before a body. The caller has checked the ranges."""
-    covered = _COVERED.pack(FRAME_VERSION << 4 | codec_id, dimension, len(body))
+    covered = _COVERED.pack(_CODECS_A_VERSION + codec_id, dimension, len(body))
     return covered + crc32c(body, crc32c(covered)).to_bytes(4, "little") + body
 
 
@@ -60,9 +78,9 @@ def parse_header(frame: Buffer) -> FrameHeader:
             f"frame: {len(frame)} bytes, a header has {HEADER_BYTES}", ErrorKind.TRUNCATED_FRAME
         )
     tag, dimension, body_bytes, _ = _HEADER.unpack_from(frame)
-    version = tag >> 4
-    if version != FRAME_VERSION:
-        if version > FRAME_VERSION:
+    version = tag // _CODECS_A_VERSION
+    if not 0 < version <= FRAME_VERSION:
+        if version:
             raise NewerFormatError(
                 f"frame: version {version}, this release reads up to {FRAME_VERSION}",
                 ErrorKind.NEWER_FORMAT,
@@ -72,7 +90,13 @@ def parse_header(frame: Buffer) -> FrameHeader:
         raise CorruptionError(
             f"frame: dimension {dimension} with a body of {body_bytes} bytes", ErrorKind.BAD_FRAME
         )
-    return FrameHeader(tag & _CODEC_MASK, dimension, body_bytes)
+    return FrameHeader(tag - _CODECS_A_VERSION, dimension, body_bytes)
+
+
+def dimensions_of(frames: Iterable[Buffer]) -> set[int]:
+    """The dimensions that the headers of whole frames give; no other field is looked at."""
+    fields = {bytes(frame[1:3]) for frame in frames}
+    return {int.from_bytes(field, "little") for field in fields}
 
 
 def checked_body(frame: Buffer, header: FrameHeader) -> memoryview:
@@ -95,3 +119,41 @@ def checked_body(frame: Buffer, header: FrameHeader) -> memoryview:
             "frame: checksum does not match its bytes", ErrorKind.CHECKSUM_MISMATCH
         )
     return body
+
+
+def checked_bodies(
+    frames: Sequence[Buffer], dimension: int
+) -> tuple[list[memoryview], NDArray[np.uint8]]:
+    """The bodies of frames of one dimension, and their codecs' numbers; all headers at once.
+
+    Raises as `parse_header` and `checked_body` for the first frame that is wrong, and
+    CorruptionError (BAD_FRAME) for one of another dimension.
+    """
+    joined = b"".join([frame[:HEADER_BYTES] for frame in frames])
+    if len(joined) == HEADER_BYTES * len(frames):
+        heads = np.frombuffer(joined, _HEADERS)
+        codec_ids = heads["tag"] - np.uint8(_CODECS_A_VERSION)
+        known = codec_ids < FRAME_VERSION * _CODECS_A_VERSION
+        if known.all() and (heads["dimension"] == dimension).all():
+            ends = heads["body_bytes"].astype(np.intp) + HEADER_BYTES
+            bodies = [
+                memoryview(frame)[HEADER_BYTES:end]
+                for frame, end in zip(frames, ends.tolist(), strict=True)
+            ]
+            starts = range(0, len(joined), HEADER_BYTES)
+            sums = [
+                crc32c(body, crc32c(joined[start : start + FIELDS_BYTES]))
+                for start, body in zip(starts, bodies, strict=True)
+            ]
+            # of a frame cut short the sum is wrong, too; a longer body does not exist
+            if sums == heads["check"].tolist() and (heads["body_bytes"] <= 4 * dimension).all():
+                return bodies, codec_ids
+    for frame in frames:
+        header = parse_header(frame)
+        if header.dimension != dimension:
+            raise CorruptionError(
+                f"frame: dimension {header.dimension}, the reader expects {dimension}",
+                ErrorKind.BAD_FRAME,
+            )
+        checked_body(frame, header)
+    raise AssertionError("headers that were refused together are right one by one")

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from titanstore.codec.base import Vector
 from titanstore.codec.frame import Buffer
-from titanstore.codec.planes import decode_plane, decode_planes, dropped_bits, encode_planes
+from titanstore.codec.planes import (
+    SignificantBits,
+    decode_plane,
+    decode_planes,
+    dropped_bits,
+    encode_planes,
+)
 from titanstore.errors import CorruptionError, ErrorKind
 
 GridBits = Literal[8, 11]
@@ -39,6 +45,17 @@ class Recipe(StrEnum):
     NONE = "none"  # b itself
     DIVIDE = "divide"  # float32(b / n)
     RECIPROCAL = "reciprocal"  # float32(b * float32(1 / n))
+
+
+WIDTHS: tuple[SignificantBits, ...] = (8, 11, 24)
+RECIPES = (Recipe.NONE, Recipe.DIVIDE, Recipe.RECIPROCAL)
+# how bodies that can be of any of them say so
+FORMS = {
+    (bits, recipe): width | number << 2
+    for width, bits in enumerate(WIDTHS)
+    for number, recipe in enumerate(RECIPES)
+}
+_GRID_WIDTHS: tuple[GridBits, ...] = (8, 11)
 
 
 def apply_recipe(
@@ -73,6 +90,28 @@ def _round_to_grid(scaled: NDArray[np.float64], bits: GridBits) -> Vector:
     fraction, exponent = np.frexp(scaled)
     grid: Vector = np.ldexp(np.rint(fraction * 2.0**bits), exponent - bits).astype(np.float32)
     return grid
+
+
+def is_on_plain_grid(vector: Vector, bits: GridBits) -> bool:
+    """Has each value of `vector` itself at most `bits` significant bits?"""
+    union = int(np.bitwise_or.reduce(vector.view(np.uint32)))
+    return not union & (1 << dropped_bits(bits)) - 1
+
+
+def find_grid(vector: Vector) -> tuple[Vector, GridBits, Recipe, np.float32] | None:
+    """Grid values, their significant bits, recipe and scalar: the narrowest grid, or None.
+
+    A grid without a scalar comes before any with one; the scalar is then 1.
+    """
+    for bits in _GRID_WIDTHS:
+        if is_on_plain_grid(vector, bits):
+            return vector, bits, Recipe.NONE, np.float32(1)
+    for bits in _GRID_WIDTHS:
+        found = find_scalar(vector, bits)
+        if found is not None:
+            recipe, scalar, grid = found
+            return grid, bits, recipe, scalar
+    return None
 
 
 def find_scalar(vector: Vector, bits: GridBits) -> tuple[Recipe, np.float32, Vector] | None:
@@ -145,15 +184,11 @@ class GridCodec:
         self.recipe = recipe
         self.name = f"grid{bits}" if recipe is Recipe.NONE else f"grid{bits}-{recipe}"
 
-    def holds(self, vector: Vector) -> bool:
-        """Are these values themselves on the grid?"""
-        union = int(np.bitwise_or.reduce(vector.view(np.uint32)))
-        return not union & (1 << dropped_bits(self.bits)) - 1
-
     def encode(self, vector: Vector) -> bytes | None:
         """The body, or None when the vector is not on this grid by this recipe."""
         if self.recipe is Recipe.NONE:
-            return encode_planes(vector.view(np.uint32), self.bits) if self.holds(vector) else None
+            holds = is_on_plain_grid(vector, self.bits)
+            return encode_planes(vector.view(np.uint32), self.bits) if holds else None
         found = find_scalar(vector, self.bits)
         if found is None or found[0] is not self.recipe:
             return None
@@ -162,7 +197,9 @@ class GridCodec:
     def encode_found(self, scalar: np.float32, grid: Vector) -> bytes | None:
         """The body for a scalar and grid values that `find_scalar` has found."""
         body = encode_planes(grid.view(np.uint32), self.bits)
-        return None if body is None else _SCALAR.pack(scalar) + body
+        if body is None or self.recipe is Recipe.NONE:
+            return body
+        return _SCALAR.pack(scalar) + body
 
     def decode_into(self, bodies: Sequence[Buffer], out: Vector) -> None:
         """Inverse of `encode` for many bodies of one dimension."""

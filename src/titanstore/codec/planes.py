@@ -57,8 +57,8 @@ def payload_bytes(bits: SignificantBits, dimension: int) -> int:
             return 3 * dimension
 
 
-def encode_planes(words: NDArray[np.uint32], bits: SignificantBits) -> bytes | None:
-    """The body for one vector of float32 words whose `dropped_bits` are all zero."""
+def split(words: NDArray[np.uint32], bits: SignificantBits) -> tuple[bytes, NDArray[np.uint8]]:
+    """Payload and exponents of one vector of float32 words whose `dropped_bits` are all zero."""
     rotated = words >> dropped_bits(bits)  # sign, exponent, mantissa of bits - 1
     rotated <<= 1
     rotated &= (1 << bits + 8) - 1
@@ -71,6 +71,12 @@ def encode_planes(words: NDArray[np.uint32], bits: SignificantBits) -> bytes | N
         payload = rotated.astype(np.uint8).tobytes() + np.packbits(high, axis=1).tobytes()
     else:
         payload = rotated.astype("<u2").tobytes() + (rotated >> 16).astype(np.uint8).tobytes()
+    return payload, exponents
+
+
+def encode_planes(words: NDArray[np.uint32], bits: SignificantBits) -> bytes | None:
+    """The body for one vector as `split` wants it."""
+    payload, exponents = split(words, bits)
     coded = EXPONENTS.compress(exponents.tobytes())
     return None if coded is None else payload + coded
 
@@ -93,9 +99,9 @@ def decode_plane(body: Buffer, bits: SignificantBits, out: Vector) -> None:
     exponents = np.frombuffer(_exponents(body, payload_size, out.size), np.uint8)
     payload = np.frombuffer(body, np.uint8, payload_size)
     if bits == 8:
-        _assemble_bfloat16(exponents, payload, out.view(np.uint32))
+        assemble_bfloat16(_EXPONENT_PLACES, exponents, payload, out.view(np.uint32))
     else:
-        _assemble(exponents, payload, bits, out)
+        assemble(exponents, payload, bits, out)
 
 
 def _exponents(body: Buffer, payload_size: int, dimension: int) -> bytes:
@@ -115,26 +121,32 @@ def _decode_block(bodies: Sequence[Buffer], bits: SignificantBits, out: Vector) 
     exponents = np.frombuffer(b"".join(plain), np.uint8).reshape(count, dimension)
     joined = b"".join([body[:payload_size] for body in bodies])
     payload = np.frombuffer(joined, np.uint8).reshape(count, payload_size)
-    _assemble(exponents, payload, bits, out)
+    assemble(exponents, payload, bits, out)
 
 
 # A byte to its place in a float32 word: the exponent, and mantissa with the sign as lowest bit.
 # For one vector looking up is faster than eight steps of arithmetic, 3.3 us against 5.7.
 _BYTES = np.arange(256, dtype=np.uint32)
-_EXPONENT_PLACES = _BYTES << 23
+_EXPONENT_PLACES = _BYTES << np.uint32(23)
 _PAYLOAD_PLACES = (_BYTES >> 1) << 16 | (_BYTES & 1) << 31
 
 
-def _assemble_bfloat16(
-    exponents: NDArray[np.uint8], payload: NDArray[np.uint8], words: NDArray[np.uint32]
+def assemble_bfloat16(
+    places: NDArray[np.uint32],
+    symbols: NDArray[np.uint8],
+    payload: NDArray[np.uint8],
+    words: NDArray[np.uint32],
 ) -> None:
-    """`_assemble` of one vector with 8 significant bits; arrays are (dimension,)."""
+    """`assemble` of one vector with 8 significant bits; arrays are (dimension,).
+
+    `places` has for each symbol the exponent that it stands for, in its place.
+    """
     # "clip" spares a check that no byte can fail
-    _EXPONENT_PLACES.take(exponents, out=words, mode="clip")
+    places.take(symbols, out=words, mode="clip")
     words |= _PAYLOAD_PLACES.take(payload, mode="clip")
 
 
-def _assemble(
+def assemble(
     exponents: NDArray[np.uint8], payload: NDArray[np.uint8], bits: SignificantBits, out: Vector
 ) -> None:
     """Put exponents and payload back together; arrays are (dimension,) or (count, dimension)."""

@@ -22,16 +22,14 @@ from numpy.typing import NDArray
 
 from titanstore.codec.base import Vector
 from titanstore.codec.frame import SLICED_CODEC_ID, Buffer
-from titanstore.codec.grid import GridBits, Recipe, apply_recipe, find_scalar
-from titanstore.codec.planes import EXPONENTS
+from titanstore.codec.grid import FORMS, RECIPES, Recipe, apply_recipe, find_grid
+from titanstore.codec.planes import EXPONENTS, SignificantBits
 from titanstore.errors import CorruptionError, ErrorKind
 
 Codes = NDArray[np.int8]
 _Words = NDArray[np.uint32]
 # form, exponent j of the step, scalar (1 where there is none), values below one step
 _HEAD = struct.Struct("<BhfH")
-_WIDTHS = (8, 11, 24)  # significant bits of a value
-_RECIPES = (Recipe.NONE, Recipe.DIVIDE, Recipe.RECIPROCAL)
 _STEP_MIN, _STEP_MAX = -126, 121  # outside, values of one step would not be normal numbers
 _EXPONENT_BIAS = 127
 _TOP = _EXPONENT_BIAS - 1  # plus the step: the largest exponent of a value below one step
@@ -64,6 +62,29 @@ def slice_words(words: _Words) -> Slices:
     return Slices(magnitudes ^ signs, largest - _EXPONENT_BIAS - 6)
 
 
+class Cut(NamedTuple):
+    """A vector in its parts, the low bits left out."""
+
+    codes: Codes
+    step: int
+    rests: bytes  # what the codes lack of the upper half of each word, one byte a value
+    depths: bytes  # of the values below one step: how far their exponent is below
+
+
+def cut(grid: Vector) -> Cut:
+    """Codes, rests and depths of a vector of finite values; those for the codecs' steps only."""
+    words = grid.view(np.uint32)
+    codes, step = slice_words(words)
+    magnitudes = codes ^ (codes >> 7)
+    rests = (words >> 16).astype(np.uint8) & _REST_MASKS.take(magnitudes)
+    depths = words[magnitudes == 0]
+    depths >>= 23
+    depths &= 0xFF
+    np.subtract(np.uint32((step + _TOP) % 2**32), depths, out=depths)
+    # the lowest byte of each
+    return Cut(codes, step, rests.tobytes(), depths.astype("<u4").tobytes()[::4])
+
+
 class SlicedCodec:
     """Vectors of finite values; on a grid of 8 or 11 bits, alone or scaled, or of 24 bits."""
 
@@ -72,20 +93,12 @@ class SlicedCodec:
 
     def encode(self, vector: Vector) -> bytes | None:
         """The body for the narrowest grid that holds the vector, or None."""
-        for bits in (8, 11):
-            if not int(np.bitwise_or.reduce(vector.view(np.uint32))) & (1 << 24 - bits) - 1:
-                return self.encode_grid(vector, bits)
-        widths: tuple[GridBits, ...] = (8, 11)
-        for width in widths:
-            found = find_scalar(vector, width)
-            if found is not None:
-                return self.encode_grid(found[2], width, found[0], found[1])
-        return self.encode_grid(vector, 24)
+        return self.encode_grid(*(find_grid(vector) or (vector, 24)))
 
     def encode_grid(
         self,
         grid: Vector,
-        bits: int,
+        bits: SignificantBits,
         recipe: Recipe = Recipe.NONE,
         scalar: np.float32 | float = 1.0,
     ) -> bytes | None:
@@ -93,26 +106,16 @@ class SlicedCodec:
 
         None for values that are not finite, and for vectors of subnormal or of huge ones only.
         """
-        words = grid.view(np.uint32)
         if not np.isfinite(grid).all():
             return None
-        codes, step = slice_words(words)
+        codes, step, rests, depths = cut(grid)
         if not _STEP_MIN <= step <= _STEP_MAX:
             return None
-        magnitudes = codes ^ (codes >> 7)
-        rests = (words >> 16).astype(np.uint8) & _REST_MASKS.take(magnitudes)
-        depths = words[magnitudes == 0]  # of the values below one step
-        count = depths.size
-        depths >>= 23
-        depths &= 0xFF
-        np.subtract(step + _TOP, depths, out=depths)
-        # the lowest byte of each
-        packed = EXPONENTS.compress(rests.tobytes() + depths.astype("<u4").tobytes()[::4])
+        packed = EXPONENTS.compress(rests + depths)
         if packed is None:
             return None
-        form = _WIDTHS.index(bits) | _RECIPES.index(recipe) << 2
-        head = _HEAD.pack(form, step, scalar, count)
-        return codes.tobytes() + head + _low_bits(words, bits) + packed
+        head = _HEAD.pack(FORMS[bits, recipe], step, scalar, len(depths))
+        return codes.tobytes() + head + low_bits(grid, bits) + packed
 
     def decode_into(self, bodies: Sequence[Buffer], out: Vector) -> None:
         """Inverse of `encode` for many bodies of one dimension."""
@@ -123,8 +126,9 @@ class SlicedCodec:
             _decode_block(bodies[first : first + _BLOCK_ROWS], out[first : first + _BLOCK_ROWS])
 
 
-def _low_bits(words: _Words, bits: int) -> bytes:
-    """What a float32 has below the upper half of its word."""
+def low_bits(grid: Vector, bits: SignificantBits) -> bytes:
+    """What float32 values have below the upper half of their words."""
+    words = grid.view(np.uint32)
     if bits == 24:
         return words.astype("<u2").tobytes()
     if bits == 11:
@@ -142,8 +146,7 @@ def _parse(body: Buffer, dimension: int) -> tuple[int, int, float, int, bytes]:
     width = form & 3
     if width == 3 or form >> 2 > 2 or not _STEP_MIN <= step <= _STEP_MAX or small > dimension:
         raise CorruptionError(f"sliced body of form {form}, step {step}", ErrorKind.BAD_FRAME)
-    if width:
-        start += 2 * dimension if width == 2 else 3 * -(-dimension // 8)
+    start += low_bytes(width, dimension)
     return form, step, scalar, start, EXPONENTS.decompress(body[start:], dimension + small)
 
 
@@ -167,9 +170,9 @@ def _decode_one(body: Buffer, out: Vector) -> None:
         words,
     )
     if form & 3:
-        _add_low_bits(form, body[dimension + _HEAD.size : end], words)
+        add_low_bits(form, body[dimension + _HEAD.size : end], words)
     if form >> 2:
-        apply_recipe(_RECIPES[form >> 2], out, np.float32(scalar), out=out)
+        apply_recipe(RECIPES[form >> 2], out, np.float32(scalar), out=out)
 
 
 def _decode_block(bodies: Sequence[Buffer], out: Vector) -> None:
@@ -196,14 +199,14 @@ def _decode_block(bodies: Sequence[Buffer], out: Vector) -> None:
     )
     for row, (form, _, _, end, _) in enumerate(heads):
         if form & 3:
-            _add_low_bits(form, bodies[row][dimension + _HEAD.size : end], words[row])
+            add_low_bits(form, bodies[row][dimension + _HEAD.size : end], words[row])
     recipes = {head[0] >> 2 for head in heads}
     if recipes != {0}:
         scalars = np.array([[head[2]] for head in heads], np.float32)
         for recipe in recipes - {0}:
             # all rows at once where they agree, as the vectors of one model do
             rows = slice(None) if len(recipes) == 1 else [h[0] >> 2 == recipe for h in heads]
-            out[rows] = apply_recipe(_RECIPES[recipe], out[rows], scalars[rows])
+            out[rows] = apply_recipe(RECIPES[recipe], out[rows], scalars[rows])
 
 
 def _put_small(
@@ -235,9 +238,15 @@ def _put_small(
     words.put(places, fields.view(np.uint32), mode="clip")
 
 
-def _add_low_bits(form: int, low: Buffer, words: _Words) -> None:
+def low_bytes(width: int, dimension: int) -> int:
+    """Bytes that the low bits of one vector take; `width` is the lower two bits of its form."""
+    return (0, 3 * -(-dimension // 8), 2 * dimension)[width]
+
+
+def add_low_bits(form: int, low: Buffer, words: _Words) -> None:
+    """Put back what `low_bits` took; not for a width of 8 bits, for rows only at one of 24."""
     if form & 3 == 2:
-        words |= np.frombuffer(low, "<u2")
+        words |= np.frombuffer(low, "<u2").reshape(words.shape)
     else:
         _add_three_bits(low, words)
 

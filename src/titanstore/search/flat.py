@@ -272,11 +272,7 @@ class FlatScan:
                 records.append((at, record))
         vectors = room[: len(records)]
         try:
-            decode_frames(
-                [record.frame for _, record in records],
-                vectors,
-                [record.header for _, record in records],
-            )
+            decode_frames([record.frame for _, record in records], vectors)
         except _UNREADABLE:
             is_good = [self._decode_one(row, *each) for row, each in enumerate(records)]
         else:

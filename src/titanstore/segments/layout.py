@@ -13,7 +13,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from titanstore.codec.frame import FIELDS_BYTES, SLICED_CODEC_ID, FrameHeader, parse_header
+from titanstore.codec.frame import FIELDS_BYTES, FrameHeader, parse_header
 from titanstore.codec.frame import HEADER_BYTES as FRAME_HEADER_BYTES
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 from titanstore.keys import StoredKey
@@ -108,7 +108,7 @@ def build_record(key: StoredKey, document: int, frame: bytes, row: int = NO_ROW)
         named += row.to_bytes(_ROW_BYTES, "little")
         covered = named + frame[:FIELDS_BYTES]
         header = parse_header(frame)
-        if header.codec_id == SLICED_CODEC_ID:
+        if header.has_codes:
             frame = frame[:FRAME_HEADER_BYTES] + frame[FRAME_HEADER_BYTES + header.dimension :]
     check = crc32c(covered, crc32c(bytes([kind]) + document.to_bytes(4, "little"))) & 0xFFFF
     return _RECORD.pack(kind, document, check) + named + frame
@@ -162,7 +162,7 @@ def parse_record(view: memoryview, offset: int, end: int) -> Record:
         )
     header = parse_header(view[frame_start:end])
     record_end = frame_start + header.frame_bytes
-    if has_row and header.codec_id == SLICED_CODEC_ID:
+    if has_row and header.has_codes:
         record_end -= header.dimension
     if not frame_start < record_end <= end:
         raise CorruptionError(f"record at {offset} passes the end {end}", ErrorKind.BAD_RECORD)

@@ -22,7 +22,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from titanstore.codec.base import Vector
-from titanstore.codec.frame import HEADER_BYTES, SLICED_CODEC_ID, Buffer, parse_header
+from titanstore.codec.frame import HEADER_BYTES, Buffer, parse_header
 from titanstore.codec.sliced import Codes, slice_words
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 from titanstore.segments.disk import storage_error
@@ -127,7 +127,7 @@ def _block_of_rows(vectors: Sequence[Vector], frames: Sequence[Buffer]) -> list[
 
 def _codes_of(vector: Vector, frame: Buffer) -> Codes:
     header = parse_header(frame)
-    if header.codec_id == SLICED_CODEC_ID:
+    if header.has_codes:
         return np.frombuffer(frame, np.int8, header.dimension, HEADER_BYTES)
     return slice_words(vector.view(np.uint32)).codes
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from titanstore.codec.frame import HEADER_BYTES, SLICED_CODEC_ID
+from titanstore.codec.frame import HEADER_BYTES
 from titanstore.errors import CorruptionError, ErrorKind
 from titanstore.segments.disk import refusals_named, storage_error
 from titanstore.segments.layout import (
@@ -137,7 +137,7 @@ class SegmentReader:
     def whole(self, segment: int, record: Record) -> Record:
         """`record` as parsed from a segment's bytes, with the codes that its frame lacks."""
         header = record.header
-        if record.row == NO_ROW or header.codec_id != SLICED_CODEC_ID:
+        if record.row == NO_ROW or not header.has_codes:
             return record
         codes = self.planes.codes(Address(segment, record.offset), header.dimension, record.row)
         stored = record.frame

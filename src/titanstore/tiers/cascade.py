@@ -9,7 +9,7 @@ import numpy as np
 
 from titanstore.codec.base import Vector
 from titanstore.codec.choose import RAW, decode_frame, decode_frames, decode_parsed, raw_view
-from titanstore.codec.frame import Buffer, parse_header
+from titanstore.codec.frame import Buffer, dimensions_of, parse_header
 from titanstore.config import StoreConfig
 from titanstore.errors import (
     CorruptionError,
@@ -149,7 +149,7 @@ class Cascade:
         self.counters.warm_hits += len(frames)
         self._find_frames(texts, [place for place in missing if place not in frames], frames)
         found = {row.size for row in rows if row is not None}
-        found |= {parse_header(frame).dimension for frame in frames.values()}
+        found |= dimensions_of(frames.values())
         if len(found) > 1:
             raise InvalidInputError(
                 f"the keys have vectors of dimensions {sorted(found)}; ask for one at a time",

@@ -7,13 +7,14 @@ import re
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import titanstore
-from fixtures.formats import write_v1, write_v2
+from fixtures.formats import write_v1, write_v2, write_v3
 from titanstore.codec.choose import CODECS, decode_frame, decode_frames
 from titanstore.codec.frame import parse_header
 from titanstore.segments.layout import (
@@ -30,8 +31,12 @@ from titanstore.segments.planes import plane_ids
 from titanstore.segments.reader import SegmentReader
 
 FRAMES_V1 = sorted(write_v1.FOLDER.glob("*.frame"))
-FRAMES = FRAMES_V1 + sorted(write_v2.FOLDER.glob("*.frame"))
-WRITERS = pytest.mark.parametrize("writer", [write_v1, write_v2], ids=["v1", "v2"])
+FRAMES = [
+    *FRAMES_V1,
+    *sorted(write_v2.FOLDER.glob("*.frame")),
+    *sorted(write_v3.FOLDER.glob("*.frame")),
+]
+WRITERS = pytest.mark.parametrize("writer", [write_v1, write_v2, write_v3], ids=["v1", "v2", "v3"])
 
 
 def expected_words(frame_path: Path) -> NDArray[np.uint32]:
@@ -63,6 +68,7 @@ def test_expected_words_are_the_documented_inputs() -> None:
     for folder, (codec_id, case, vector) in [
         *((write_v1.FOLDER, case) for case in write_v1.cases()),
         *((write_v2.FOLDER, case) for case in write_v2.cases()),
+        *((write_v3.FOLDER, case) for case in write_v3.cases()),
     ]:
         path = folder / f"{CODECS[codec_id].name}-{case}.frame"
         assert np.array_equal(expected_words(path), vector.view(np.uint32)), path.name
@@ -76,12 +82,23 @@ def test_golden_frames_of_version_2_have_every_form() -> None:
     assert forms == {width | recipe << 2 for width in (0, 1) for recipe in (0, 1, 2)} | {2}
 
 
-def test_golden_segment_of_version_2_and_its_planes() -> None:
+def test_golden_frames_of_version_3_have_every_form() -> None:
+    forms: dict[int, set[int]] = {16: set(), 17: set()}
+    for path in sorted(write_v3.FOLDER.glob("*.frame")):
+        frame = path.read_bytes()
+        header = parse_header(frame)
+        forms[header.codec_id].add(frame[9 + header.dimension * header.has_codes])
+    all_forms = {width | recipe << 2 for width in (0, 1) for recipe in (0, 1, 2)} | {2}
+    assert forms == {16: all_forms, 17: all_forms}
+
+
+@pytest.mark.parametrize("writer", [write_v2, write_v3], ids=["v2", "v3"])
+def test_golden_segment_of_version_2_and_its_planes(writer: Any) -> None:
     """Frames are whole again with the codes of their planes, and rows say the truth."""
-    reader = SegmentReader(write_v2.FOLDER, write_v1.STORE_ID)
+    reader = SegmentReader(writer.FOLDER, write_v1.STORE_ID)
     assert reader.version(write_v2.SEGMENT_NUMBER) == 2
-    listed = json.loads((write_v2.FOLDER / "00001.json").read_text())
-    frames = {path.stem: path.read_bytes() for path in FRAMES}
+    listed = json.loads((writer.FOLDER / "00001.json").read_text())
+    frames = writer.all_frames()
     view = reader.view(write_v2.SEGMENT_NUMBER, 1)
     walked = list(records(view, SEGMENT_HEADER_BYTES, len(view)))
     assert len(walked) == len(listed) > len(frames)
@@ -104,10 +121,11 @@ def test_golden_segment_of_version_2_and_its_planes() -> None:
         assert is_row_of(row, decode_frame(record.frame))
         assert plane.rows["offset"][record.row] == record.offset
         assert plane.rows["document"][record.row] == record.document
-    assert {key[1] for key in plane_ids(write_v2.FOLDER)} == set(seen)
-    void = [row for row in range(max(seen[64])) if row not in seen[64]]
+    assert {key[1] for key in plane_ids(writer.FOLDER)} == set(seen)
+    dimension, rows = max(seen.items(), key=lambda item: len(item[1]))
+    void = [row for row in range(max(rows)) if row not in rows]
     assert void
-    assert reader.planes.plane(1, 64).rows["offset"][void].tolist() == [0] * len(void)
+    assert reader.planes.plane(1, dimension).rows["offset"][void].tolist() == [0] * len(void)
 
 
 def test_golden_segment_reads_record_by_record() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,16 +24,17 @@ from titanstore.codec.choose import (
     GRIDS,
     PLANES,
     RAW,
-    SLICED,
+    TABLED,
     decode_frame,
     decode_frames,
     encode_frame,
     encode_frame_with,
+    encode_frames,
     raw_view,
 )
 from titanstore.codec.frame import DIMENSION_MAX, HEADER_BYTES, Buffer, parse_header
-from titanstore.codec.grid import GridCodec, Recipe
-from titanstore.codec.planes import PlanesCodec
+from titanstore.codec.grid import Recipe
+from titanstore.codec.tabled import TabledCodec
 from titanstore.errors import CorruptionError, ErrorKind
 from titanstore.segments.plane import row_bytes
 
@@ -81,8 +83,12 @@ CLAIMS: dict[str, Callable[[Rng, int], Vector]] = {
     "grid11-reciprocal": lambda rng, d: multiplied(rng, d, 11),
     "lattice": lambda rng, d: token_mean(rng, d, 2),
     "sliced": lambda rng, d: sliceable(rng, d),
+    "tabled": lambda rng, d: sliceable(rng, d),
+    "sliced-tabled": lambda rng, d: sliceable(rng, d),
 }
-NOT_ALWAYS = {"lattice"}  # its scale is found with high probability only, and from 148 values on
+# A lattice's scale is found with high probability only; few bytes are not worth a block of zstd's.
+# By codec, the dimension from which on it never refuses.
+NOT_ALWAYS = {"lattice": 10_000, "tabled": 256, "sliced-tabled": 256}
 
 SPECIAL = [
     *(0x00000000, 0x80000000),  # zeros
@@ -112,7 +118,7 @@ def claimed(codec: Codec, seed: int, dimension: int) -> Vector:
 
 def test_every_codec_states_its_claim() -> None:
     assert set(CLAIMS) == {codec.name for codec in CODECS.values()}
-    assert all(number == codec.codec_id < 16 for number, codec in CODECS.items())
+    assert all(number == codec.codec_id < 32 for number, codec in CODECS.items())
 
 
 # -- round trips -------------------------------------------------------------------------------
@@ -134,6 +140,7 @@ def test_vectors_of_its_claim_come_back_bit_for_bit(
         assert GRIDS[codec.bits, Recipe.DIVIDE].encode(vector) is not None  # type: ignore[attr-defined]
         return
     if body is None and codec.name in NOT_ALWAYS:
+        assert dimension < NOT_ALWAYS[codec.name]
         return
     assert body is not None
     out = np.empty((1, dimension), dtype=np.float32)
@@ -283,16 +290,29 @@ def test_decoding_takes_a_few_times_the_result(codec: Codec, dimension: int) -> 
 # -- choosing and verifying ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"zstd", "sliced"}))
+@pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"zstd"}))
 def test_the_codec_made_for_a_vector_is_chosen(name: str) -> None:
     frame = encode_frame(CLAIMS[name](np.random.default_rng(13), 1024))
-    assert CODECS[parse_header(frame).codec_id].name == name
+    wanted = name if name in ("raw", "lattice") else "tabled"
+    assert CODECS[parse_header(frame).codec_id].name == wanted
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.5, np.nan, 1 / 3])
+@pytest.mark.parametrize("with_codes", [False, True])
+def test_equal_values_take_a_few_bytes_beside_what_is_cut_out(
+    value: float, with_codes: bool
+) -> None:
+    """Their exponents make no compressed block; an older codec has them."""
+    vector = np.full(1024, value, np.float32)
+    frame = encode_frame(vector, with_codes=with_codes)
+    assert same_bits(decode_frame(frame), vector)
+    assert len(frame) <= 40 + 1024 * (3 if np.isnan(value) or value == 1 / 3 else 1)
 
 
 @pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"zstd", "raw", "lattice"}))
 def test_beside_its_codes_a_vector_is_sliced(name: str) -> None:
     frame = encode_frame(CLAIMS[name](np.random.default_rng(13), 1024), with_codes=True)
-    assert CODECS[parse_header(frame).codec_id].name == "sliced"
+    assert CODECS[parse_header(frame).codec_id].name == "sliced-tabled"
 
 
 def test_beside_its_codes_a_lattice_stays_where_it_is_smaller() -> None:
@@ -308,6 +328,46 @@ def test_chosen_frame_beside_codes_keeps_any_bits(words: Words) -> None:
     assert len(frame) <= HEADER_BYTES + words.nbytes
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from(sorted(CLAIMS)), st.sampled_from([64, 67, 256])), max_size=70
+    ),
+    with_codes=st.booleans(),
+    seed=seeds,
+)
+def test_many_are_encoded_as_one_by_one(
+    rows: list[tuple[str, int]], with_codes: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = [CLAIMS[name](rng, dimension) for name, dimension in rows]
+    frames = encode_frames(vectors, with_codes=with_codes)
+    assert frames == [encode_frame(vector, with_codes=with_codes) for vector in vectors]
+
+
+def test_a_lie_among_many_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = [CLAIMS["grid8"](np.random.default_rng(seed), 256) for seed in range(40)]
+    vectors = [*honest, odd_at_17(), *honest]
+    monkeypatch.setattr(choose, "TABLED", BitDropper())
+    frames = encode_frames(vectors)
+    codecs = [parse_header(frame).codec_id for frame in frames]
+    assert codecs == [TABLED.codec_id] * 40 + [PLANES.codec_id] + [TABLED.codec_id] * 40
+    for frame, vector in zip(frames, vectors, strict=True):
+        assert same_bits(decode_frame(frame), vector)
+
+
+def test_a_decoder_that_raises_among_many_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = [CLAIMS["grid8"](np.random.default_rng(seed), 256) for seed in range(5)]
+    monkeypatch.setattr(choose, "TABLED", FormForger())
+    for frame, vector in zip(encode_frames(vectors), vectors, strict=True):
+        assert parse_header(frame).codec_id != TABLED.codec_id
+        assert same_bits(decode_frame(frame), vector)
+
+
+def test_no_vectors_give_no_frames() -> None:
+    assert encode_frames([]) == []
+
+
 def test_without_compression_everything_is_raw() -> None:
     vector = CLAIMS["grid8"](np.random.default_rng(14), 256)
     frame = encode_frame(vector, compress=False)
@@ -315,16 +375,24 @@ def test_without_compression_everything_is_raw() -> None:
     assert same_bits(decode_frame(frame), vector)
 
 
-class BitDropper(PlanesCodec):
+class BitDropper(TabledCodec):
     """A lying codec: it drops the lowest bit of one value before it encodes."""
 
-    def encode(self, vector: Vector) -> bytes | None:
-        words = vector.view(np.uint32).copy()
+    def encode_grid(self, grid: Vector, *claim: Any) -> bytes | None:
+        words = grid.view(np.uint32).copy()
         words[17] &= 0xFFFFFFFE
-        return super().encode(words.view(np.float32))
+        return super().encode_grid(words.view(np.float32), *claim)
 
 
-class NanQuietener(PlanesCodec):
+class FormForger(TabledCodec):
+    """A lying codec: its bodies have a form that does not exist."""
+
+    def encode_grid(self, grid: Vector, *claim: Any) -> bytes | None:
+        body = super().encode_grid(grid, *claim)
+        return None if body is None else b"\xff" + body[1:]
+
+
+class NanQuietener(TabledCodec):
     """A lying codec: it decodes every NaN to the quiet one."""
 
     def decode_into(self, bodies: Sequence[Buffer], out: Vector) -> None:
@@ -339,35 +407,40 @@ def odd_at_17() -> Vector:
 
 def test_a_codec_that_drops_a_bit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     vector = odd_at_17()
-    assert encode_frame_with(PLANES, vector) is not None
+    assert encode_frame_with(TABLED, vector) is not None
     assert encode_frame_with(BitDropper(), vector) is None
-    monkeypatch.setattr(choose, "PLANES", BitDropper())
+    monkeypatch.setattr(choose, "TABLED", BitDropper())
     frame = encode_frame(vector)
-    assert parse_header(frame).codec_id == RAW.codec_id
+    assert parse_header(frame).codec_id == PLANES.codec_id
     assert same_bits(decode_frame(frame), vector)
 
 
 def test_a_decoder_that_quietens_nan_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     vector = odd_at_17()
     vector.view(np.uint32)[3] = 0x7F800001
-    assert parse_header(encode_frame(vector)).codec_id == PLANES.codec_id
-    monkeypatch.setitem(CODECS, PLANES.codec_id, NanQuietener())
+    assert parse_header(encode_frame(vector)).codec_id == TABLED.codec_id
+    monkeypatch.setitem(CODECS, TABLED.codec_id, NanQuietener())
     frame = encode_frame(vector)
-    assert parse_header(frame).codec_id == RAW.codec_id
+    assert parse_header(frame).codec_id == PLANES.codec_id
     assert same_bits(decode_frame(frame), vector)
+
+
+class OneOff(TabledCodec):
+    """A lying codec: its scalar is one unit too large."""
+
+    def encode_grid(
+        self, grid: Vector, bits: Any, recipe: Any = Recipe.NONE, scalar: Any = 1.0
+    ) -> bytes | None:
+        larger = np.nextafter(np.float32(scalar), np.float32(np.inf))
+        return super().encode_grid(grid, bits, recipe, larger)
 
 
 def test_a_scalar_one_unit_off_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     vector = CLAIMS["grid8-divide"](np.random.default_rng(16), 1024)
-    honest = GridCodec.encode_found
-
-    def off_by_one(self: GridCodec, scalar: np.float32, grid: Vector) -> bytes | None:
-        return honest(self, np.nextafter(scalar, np.float32(np.inf)), grid)
-
-    assert parse_header(encode_frame(vector)).codec_id == 4
-    monkeypatch.setattr(GridCodec, "encode_found", off_by_one)
+    assert parse_header(encode_frame(vector)).codec_id == TABLED.codec_id
+    monkeypatch.setattr(choose, "TABLED", OneOff())
     frame = encode_frame(vector)
-    assert parse_header(frame).codec_id == PLANES.codec_id
+    assert parse_header(frame).codec_id == 4
     assert same_bits(decode_frame(frame), vector)
 
 
@@ -375,20 +448,20 @@ def test_a_scalar_one_unit_off_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
 
 # Least saving of frames alone, headers included, in percent of raw float32.
 STATED_SAVING = {
-    "v1_chunks": 64.0,
-    "v2_scaled_bf16": 65.0,
-    "image_v1": 65.0,
-    "v2_token_mean": 15.0,
+    "v1_chunks": 64.6,
+    "v2_scaled_bf16": 65.8,
+    "image_v1": 65.8,
+    "v2_token_mean": 16.0,
     "v2_token_mean_short": 45.5,
 }
 
 
 # The same of a frame and the row of its plane, codes and facts included.
 STATED_SAVING_WITH_CODES = {
-    "v1_chunks": 55.5,
-    "v2_scaled_bf16": 57.0,
-    "image_v1": 56.0,
-    "v2_token_mean": 8.0,
+    "v1_chunks": 56.3,
+    "v2_scaled_bf16": 57.9,
+    "image_v1": 57.0,
+    "v2_token_mean": 9.0,
     "v2_token_mean_short": 20.0,
 }
 
@@ -402,7 +475,7 @@ def test_recorded_vectors_beside_their_codes(name: str) -> None:
     for frame, vector in zip(frames, vectors, strict=True):
         assert same_bits(decode_frame(frame), vector)
     dimension = vectors.shape[1]
-    sliced = sum(parse_header(frame).codec_id == SLICED.codec_id for frame in frames)
+    sliced = sum(parse_header(frame).has_codes for frame in frames)
     stored = sum(map(len, frames)) - sliced * dimension + len(frames) * row_bytes(dimension)
     assert 100 * (1 - stored / vectors.nbytes) >= STATED_SAVING_WITH_CODES[name]
 

@@ -18,7 +18,7 @@ from titanstore import (
     StoreConfig,
     StoreError,
 )
-from titanstore.codec.choose import LATTICE, SLICED
+from titanstore.codec.choose import LATTICE, SLICED_TABLED
 from titanstore.keys import stored_key
 from titanstore.segments.layout import Record
 from titanstore.segments.marks import marks_path
@@ -52,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
             wanted |= {key: row.tobytes() for key, row in zip(keys, vectors, strict=True)}
         assert store.check().is_clean
         assert {record_of(store, key).header.codec_id for key in wanted} >= {
-            SLICED.codec_id,
+            SLICED_TABLED.codec_id,
             LATTICE.codec_id,
             0,
         }

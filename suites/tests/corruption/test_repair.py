@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fixtures.vectors import bfloat16
 from titanstore import CorruptionError, EmbeddingStore, ReadOnlyError, StoreConfig
 from titanstore.cli import main
-from titanstore.codec.frame import SLICED_CODEC_ID
+from titanstore.codec.frame import SLICED_TABLED_CODEC_ID
 from titanstore.keys import stored_key
 from titanstore.segments.layout import Record
 
@@ -112,7 +112,7 @@ def test_codes_of_a_plane_without_a_copy_are_listed(tmp_path: Path) -> None:
     vectors = bfloat16(np.random.default_rng(2), 2, 64)
     with EmbeddingStore.open(tmp_path, CONFIG) as store:
         store.put_many(["a", "b"], vectors, "doc")
-        assert record_of_open(store, "a").header.codec_id == SLICED_CODEC_ID
+        assert record_of_open(store, "a").header.codec_id == SLICED_TABLED_CODEC_ID
     (plane,) = (tmp_path / "segments").glob("*.plane")
     flip(plane, 64 + 3)
     with EmbeddingStore.open(tmp_path, CONFIG) as store:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from titanstore.codec.base import Vector
 from titanstore.codec.choose import SLICED, decode_frame
 from titanstore.codec.frame import build_frame
-from titanstore.codec.grid import Recipe
+from titanstore.codec.grid import WIDTHS, Recipe
+from titanstore.codec.planes import SignificantBits
 from titanstore.codec.sliced import slice_words
 from titanstore.errors import CorruptionError, ErrorKind
 
@@ -117,7 +118,7 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
     rows=st.lists(
         st.tuples(
             st.integers(0, 2**32 - 1),
-            st.sampled_from([8, 11, 24]),
+            st.sampled_from(WIDTHS),
             st.sampled_from(list(Recipe)),
             st.integers(-60, 60),
         ),
@@ -125,7 +126,9 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
         max_size=80,
     )
 )
-def test_a_batch_decodes_as_one_by_one(rows: list[tuple[int, int, Recipe, int]]) -> None:
+def test_a_batch_decodes_as_one_by_one(
+    rows: list[tuple[int, SignificantBits, Recipe, int]],
+) -> None:
     bodies = []
     for seed, bits, recipe, size in rows:
         grid = np.ldexp(values(seed, bits), size).astype(np.float32)
@@ -162,14 +165,14 @@ def assert_decoded_or_refused(body: bytes, count: int, dimension: int) -> None:
 # -- damage ----------------------------------------------------------------------------------------
 
 
-def whole(bits: int = 24) -> bytes:
+def whole(bits: SignificantBits = 24) -> bytes:
     body = SLICED.encode_grid(values(5, bits), bits)
     assert body is not None
     return body
 
 
-@pytest.mark.parametrize("bits", [8, 11, 24])
-def test_a_body_cut_anywhere_is_refused(bits: int) -> None:
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_body_cut_anywhere_is_refused(bits: SignificantBits) -> None:
     body = whole(bits)
     for length in range(len(body)):
         for count in (1, 3):
@@ -181,8 +184,10 @@ def test_a_body_cut_anywhere_is_refused(bits: int) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(data=st.data(), bits=st.sampled_from([8, 11, 24]))
-def test_any_damage_raises_our_error_or_gives_some_vector(data: st.DataObject, bits: int) -> None:
+@given(data=st.data(), bits=st.sampled_from(WIDTHS))
+def test_any_damage_raises_our_error_or_gives_some_vector(
+    data: st.DataObject, bits: SignificantBits
+) -> None:
     """The checksum of its frame is what finds the latter."""
     body = bytearray(whole(bits))
     for _ in range(data.draw(st.integers(1, 4))):

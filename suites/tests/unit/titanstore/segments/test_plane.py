@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fixtures.segments import STORE_ID
 from fixtures.vectors import GENERATORS
 from titanstore.codec.choose import encode_frame
-from titanstore.codec.frame import SLICED_CODEC_ID, parse_header
+from titanstore.codec.frame import parse_header
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 from titanstore.segments.plane import (
     PLANE_HEADER_BYTES,
@@ -94,7 +94,7 @@ def test_rows_of_many_are_those_of_one_and_bounds_are_tight(name: str, dimension
 def test_codes_are_those_that_complete_a_sliced_frame() -> None:
     vector = GENERATORS["bfloat16_divided"](np.random.default_rng(9), 1, 512)[0]
     frame = encode_frame(vector, with_codes=True)
-    assert parse_header(frame).codec_id == SLICED_CODEC_ID
+    assert parse_header(frame).has_codes
     assert plane_row(vector, frame).codes == frame[9 : 9 + 512]
 
 

@@ -68,7 +68,7 @@ def marks_of(folder: Path, segment: int, dimension: int) -> list[int]:
 
 
 def test_sliced_frames_are_whole_again_and_each_dimension_has_its_plane(tmp_path: Path) -> None:
-    writer = open_writer(tmp_path, durable=True, bytes_max=2_000)
+    writer = open_writer(tmp_path, durable=True, bytes_max=1_500)
     records = [record(seed, 64 + seed % 2, row=seed % 5 > 0) for seed in range(30)]
     placed, ends = writer.append(records, START)
     writer.close()
