@@ -12,7 +12,7 @@ import lmdb
 import pytest
 from hypothesis import given
 
-from titanstore.catalog import environment
+from titanstore.catalog import environment, views
 from titanstore.catalog.catalog import Catalog, MapIsFullError
 from titanstore.catalog.history import pack_addresses, unpack_addresses
 from titanstore.catalog.layout import (
@@ -294,3 +294,20 @@ def test_a_read_only_environment_is_not_written_through(tmp_path: Path) -> None:
         Catalog(tmp_path / "catalog", read_only=False, durable=True)
     reader.close()
     Catalog(tmp_path / "catalog", read_only=False, durable=True).close()
+
+
+def test_offsets_of_a_segment_over_many_batches(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_OFFSETS_AT_ONCE", 3)
+    with catalog.reading() as view:
+        assert view.offsets(1).tolist() == []
+    with catalog.writing() as view:
+        for number in range(10):
+            view.add(bytes([255 - number] * 4), Address(1 + number % 2, 2**32 - 1 - number))
+    with catalog.reading() as view:
+        assert sorted(view.offsets(2).tolist()) == [
+            2**32 - 1 - number for number in (9, 7, 5, 3, 1)
+        ]
+        assert len(view.offsets(1)) == 5
+        assert view.offsets(3).tolist() == []
