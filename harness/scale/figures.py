@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from harness.memory.figures import Drawing
-from harness.report.canvas import MUTED, SERIES, STYLES, Canvas, style, svg_of
+from harness.report.canvas import INK, SERIES, STYLES, Canvas, style, svg_of
 from harness.report.quantity import format_quantity
 from harness.scale.growth import Growth
 
@@ -14,7 +14,7 @@ __all__ = ["draw_group"]
 
 _SIZE = (6.4, 4.2)
 _MARKS = ("o", "s", "^", "D", "v", "P")
-_COLOURS = (*SERIES, MUTED)
+_COLOURS = (*SERIES, INK)
 _LINES = (*STYLES, "-")
 
 

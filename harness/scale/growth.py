@@ -49,7 +49,8 @@ class Quantity:
     expected: int = 0
 
 
-_LATENCY, _MEMORY, _BYTES, _WORK = "latency", "memory", "bytes", "work"
+_LATENCY, _MEMORY, _BYTES = "latency", "memory", "bytes"
+_WORK, _PROCESSOR = "work", "processor"
 QUANTITIES = tuple(
     Quantity(name=name, title=title, unit=unit, source=source, group=group, **more)
     for name, title, unit, source, group, more in (
@@ -67,11 +68,15 @@ QUANTITIES = tuple(
         ("catalog", "catalog, a vector", "B", "catalog_each", _BYTES, {}),
         ("stored", "everything on the disk, a vector", "B", "stored_each", _BYTES, {}),
         ("search", "exact search, p50", "s", "search_s", _WORK, {"expected": 1}),
-        ("first_open", "first open to write of a boot", "s", "first_open_s", _WORK,
-         {"expected": 1}),
-        ("check", "check", "s", "check_s", _WORK, {"expected": 1}),
-        ("compact", "maintain, all segments compacted", "s", "compact_s", _WORK,
-         {"expected": 1}),
+        *(
+            (name + suffix, title + of_what, "s", f"{name}{suffix}_s", group, {"expected": 1})
+            for suffix, of_what, group in (("", "", _WORK), ("_cpu", ", processor", _PROCESSOR))
+            for name, title in (
+                ("first_open", "first open to write of a boot"),
+                ("check", "check"),
+                ("compact", "maintain, all segments compacted"),
+            )
+        ),
     )
 )  # fmt: skip
 

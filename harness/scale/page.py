@@ -27,6 +27,11 @@ _GROUPS = (
     ("memory", "Anonymous memory", "Added by a process to its own; nothing here may grow."),
     ("bytes", "Bytes a vector", "On the disk; nothing here may grow."),
     ("work", "What looks at every vector", "Grows like N, and may not grow faster."),
+    (
+        "processor",
+        "The same in seconds of the processor",
+        "Right on a busy machine too. Grows like N, and may not grow faster.",
+    ),
 )
 _HEADLINES = {
     Verdict.PASS: "Nothing grows with the number of vectors that may not.",

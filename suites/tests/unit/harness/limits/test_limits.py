@@ -53,14 +53,12 @@ def test_bytes_are_above_their_entropy_and_a_put_above_the_disk(folder: Path) ->
 
 
 def test_the_page_is_one_figure_and_fetches_nothing(folder: Path) -> None:
-    page, found = write_limits_page(folder)
-    text = page.read_text()
+    text = (folder / "limits.html").read_text()
     assert text.count("<svg") == 1
     assert "http" not in text.replace("http-equiv", "")
-    for one in found:
-        assert one.what in text
+    for one in json.loads((folder / "distances.json").read_text())["distances"]:
+        assert one["what"] in text
     assert (folder / "limits.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((folder / "distances.json").read_text())["distances"]
 
 
 def document(pairs: list[list[float]], weighed: list[dict[str, Any]]) -> dict[str, Any]:
