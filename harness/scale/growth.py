@@ -51,34 +51,57 @@ class Quantity:
 
 _LATENCY, _MEMORY, _BYTES = "latency", "memory", "bytes"
 _WORK, _PROCESSOR = "work", "processor"
-QUANTITIES = tuple(
-    Quantity(name=name, title=title, unit=unit, source=source, group=group, **more)
-    for name, title, unit, source, group, more in (
-        ("get_p50", "get, p50", "s", "get_s", _LATENCY, {}),
-        ("get_p99", "get, p99", "s", "get_s", _LATENCY, {"share": 0.99}),
-        ("open", "open to read", "s", "open_s", _LATENCY, {}),
-        ("put_p50", "put, a vector, p50", "s", "put_s", _LATENCY, {}),
-        ("update_p50", "update of a document, p50", "s", "update_s", _LATENCY, {}),
-        ("update_p99", "update of a document, p99", "s", "update_s", _LATENCY, {"share": 0.99}),
-        ("memory", "anonymous memory of a process at work", "B", "memory_b", _MEMORY, {}),
-        ("check_memory", "anonymous memory of check, peak", "B", "check_b", _MEMORY, {}),
-        ("compact_memory", "anonymous memory of maintain, peak", "B", "compact_b", _MEMORY, {}),
-        ("first_memory", "anonymous memory of the first open of a boot, peak", "B",
-         "first_open_b", _MEMORY, {}),
-        ("catalog", "catalog, a vector", "B", "catalog_each", _BYTES, {}),
-        ("stored", "everything on the disk, a vector", "B", "stored_each", _BYTES, {}),
-        ("search", "exact search, p50", "s", "search_s", _WORK, {"expected": 1}),
-        *(
-            (name + suffix, title + of_what, "s", f"{name}{suffix}_s", group, {"expected": 1})
-            for suffix, of_what, group in (("", "", _WORK), ("_cpu", ", processor", _PROCESSOR))
-            for name, title in (
-                ("first_open", "first open to write of a boot"),
-                ("check", "check"),
-                ("compact", "maintain, all segments compacted"),
-            )
-        ),
+_LONG = (
+    ("first_open", "first open to write of a boot"),
+    ("check", "check"),
+    ("compact", "maintain, all segments compacted"),
+)
+
+
+def _quantity(
+    name: str,
+    title: str,
+    unit: str,
+    source: str,
+    group: str,
+    *,
+    share: float = 0.5,
+    expected: int = 0,
+) -> Quantity:
+    return Quantity(
+        name=name,
+        title=title,
+        unit=unit,
+        source=source,
+        group=group,
+        share=share,
+        expected=expected,
     )
-)  # fmt: skip
+
+
+QUANTITIES = (
+    _quantity("get_p50", "get, p50", "s", "get_s", _LATENCY),
+    _quantity("get_p99", "get, p99", "s", "get_s", _LATENCY, share=0.99),
+    _quantity("open", "open to read", "s", "open_s", _LATENCY),
+    _quantity("put_p50", "put, a vector, p50", "s", "put_s", _LATENCY),
+    _quantity("update_p50", "update of a document, p50", "s", "update_s", _LATENCY),
+    _quantity("update_p99", "update of a document, p99", "s", "update_s", _LATENCY, share=0.99),
+    _quantity("memory", "anonymous memory of a process at work", "B", "memory_b", _MEMORY),
+    *(
+        _quantity(f"{name}_memory", f"anonymous memory, peak: {title}", "B", f"{name}_b", _MEMORY)
+        for name, title in _LONG
+    ),
+    _quantity("catalog", "catalog, a vector", "B", "catalog_each", _BYTES),
+    _quantity("stored", "everything on the disk, a vector", "B", "stored_each", _BYTES),
+    _quantity("search", "exact search, p50", "s", "search_s", _WORK, expected=1),
+    *(_quantity(name, title, "s", f"{name}_s", _WORK, expected=1) for name, title in _LONG),
+    *(
+        _quantity(
+            f"{name}_cpu", f"{title}, processor", "s", f"{name}_cpu_s", _PROCESSOR, expected=1
+        )
+        for name, title in _LONG
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

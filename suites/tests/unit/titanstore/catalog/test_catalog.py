@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -311,3 +312,18 @@ def test_offsets_of_a_segment_over_many_batches(
         ]
         assert len(view.offsets(1)) == 5
         assert view.offsets(3).tolist() == []
+
+
+def test_offsets_take_no_memory_for_entries_of_other_segments(catalog: Catalog) -> None:
+    """Half a byte an entry would be 5 MB at 10^7 vectors."""
+    peaks = []
+    for first in (0, 20_000):
+        with catalog.writing() as view:
+            for number in range(first, first + 20_000):
+                view._add(number.to_bytes(4, "big"), Address(1, number))
+        tracemalloc.start()
+        with catalog.reading() as view:
+            assert not view.offsets(2).size
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 10_000
