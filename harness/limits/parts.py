@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -56,10 +57,10 @@ def _copy_s(size: int, turns: int) -> float:
     places = max(2, _COPY_BYTES_MIN // size)
     source = np.ones((places, size // 8), np.uint64)
     target = np.zeros_like(source)
-    times = [
-        _elapsed(lambda at=turn % places: np.copyto(target[at], source[at]))
-        for turn in range(turns)
-    ]
+    times = []
+    for turn in range(turns):
+        at = turn % places
+        times.append(_elapsed(partial(np.copyto, target[at], source[at])))
     return median(times)
 
 
@@ -119,9 +120,9 @@ def append(job: Mapping[str, Any], population: Population) -> Pair:
         for turn in range(job["appends"]):
             changed = np.roll(row, turn + 1)[None, :]
             key = [f"{job['seed']} {turn}"]
-            times[0].append(_elapsed(lambda k=key, v=changed: subject.put_many(k, v)))
+            times[0].append(_elapsed(partial(subject.put_many, key, changed)))
             data = os.urandom(size)
-            times[1].append(_elapsed(lambda data=data: _append(descriptor, data)))
+            times[1].append(_elapsed(partial(_append, descriptor, data)))
     finally:
         os.close(descriptor)
         beside.unlink()

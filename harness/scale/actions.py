@@ -48,9 +48,9 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _open(
-    job: Mapping[str, Any], *, read_only: bool = False, **changed: object
+    job: Mapping[str, Any], changed: Mapping[str, object] | None = None, *, read_only: bool = False
 ) -> ReferenceSubject:
-    settings = {**job["settings"], **changed}
+    settings = {**job["settings"], **(changed or {})}
     return ReferenceSubject(Path(job["store"]), settings, read_only=read_only, create=False)
 
 
@@ -85,7 +85,7 @@ def read(job: Mapping[str, Any]) -> dict[str, Any]:
     keys = [key_of(number) for number in numbers]
     with without_gc():
         begin = time.perf_counter()
-        subject = _open(job, read_only=True, **_NO_TIERS)
+        subject = _open(job, _NO_TIERS, read_only=True)
         opened = time.perf_counter() - begin
         for key in keys[:_COMPARED]:  # what is imported and mapped on first use
             subject.get(key)
@@ -168,7 +168,7 @@ def check(job: Mapping[str, Any]) -> Found:
 
 def delete(job: Mapping[str, Any]) -> Found:
     """Three of five documents go; of those that stay, none is touched."""
-    subject = _open(job, **_UNSYNCED)
+    subject = _open(job, _UNSYNCED)
     for place, (name, _, _) in enumerate(documents_of(job["vectors"])):
         if _is_deleted(place):
             subject.update_document(name, [])

@@ -45,7 +45,7 @@ def draw_group(name: str, found: Sequence[Growth]) -> Drawing:
         axes.set_yscale("log")
         unit = found[0].quantity.unit
         axes.yaxis.set_major_formatter(lambda value, _place: format_quantity(value, unit))
-        axes.yaxis.set_minor_formatter(lambda _value, _place: "")
+        axes.minorticks_off()
         axes.xaxis.set_major_formatter(lambda value, _place: format_quantity(value, "count"))
         low, high = axes.get_ylim()
         axes.set_ylim(low / 1.5, high * (3 if len(found) < 4 else 8))  # room for the legend

@@ -222,7 +222,7 @@ def _jobs(
     options: ScaleOptions, size: int, store: Path, settings: Mapping[str, object]
 ) -> Sequence[dict[str, Any]]:
     """The processes of one size, in order."""
-    job = {
+    job: dict[str, Any] = {
         "store": str(store),
         "settings": dict(settings),
         "vectors": size,
@@ -245,4 +245,5 @@ def _jobs(
         for place in range(options.processes)
     ]
     keeping = [{"actions": [action]} for action in ("begin", "check", "delete", "compact")]
-    return [{**job, **changed} for changed in (*making, *using, *keeping)]
+    every: list[dict[str, Any]] = [*making, *using, *keeping]
+    return [{**job, **changed} for changed in every]
