@@ -163,7 +163,8 @@ def judge_all(sizes: Sequence[Mapping[str, Any]]) -> list[Growth]:
 
 def judge(quantity: Quantity, points: Sequence[tuple[int, float]]) -> Growth:
     """PASS: the interval lies below the promised exponent plus the tolerance, and so does the last
-    decade; FAIL: the interval lies above; INCONCLUSIVE between; NOT RUN without three sizes.
+    decade; FAIL: both lie above; INCONCLUSIVE between, and where the two disagree; NOT RUN without
+    three sizes.
     """
     line = _line(points)
     last = _last_decade(points)
@@ -203,12 +204,15 @@ def _verdict(expected: int, line: Line | None, last: float | None) -> tuple[Verd
         return Verdict.NOT_RUN, "not measured at three sizes"
     limit = expected + TOLERANCE
     slope = f"N^{line.slope:.2f}"
+    both = f"{slope} over all, N^{last or 0:.2f} in the last decade"
     if line.low > limit:
+        if last is not None and last <= limit:
+            return Verdict.INCONCLUSIVE, both
         return Verdict.FAIL, f"grows like {slope}"
     if line.high > limit:
         return Verdict.INCONCLUSIVE, f"N^{line.low:.2f} to N^{line.high:.2f}: cannot be said"
     if last is not None and last > limit:
-        return Verdict.INCONCLUSIVE, f"{slope} over all, N^{last:.2f} in the last decade"
+        return Verdict.INCONCLUSIVE, both
     if expected:
         return Verdict.PASS, f"grows like {slope}"
     if line.low > 0:

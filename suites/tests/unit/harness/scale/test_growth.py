@@ -62,6 +62,14 @@ def test_a_constant_does_not_hide_what_grows_at_the_end() -> None:
     assert "in the last decade" in found.words
 
 
+def test_what_grows_up_to_a_bound_is_not_said_to_grow_for_ever() -> None:
+    values = [min(12e6, 3e3 * n) for n in SIZES]
+    found = judge(FLAT, list(zip(SIZES, values, strict=True)))
+    assert found.last == 0
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "N^0.00 in the last decade" in found.words
+
+
 @pytest.mark.parametrize("points", [[], [(1_000, 1.0)], [(1_000, 1.0), (9_000, 1.0)]])
 def test_two_sizes_are_no_law(points: list[tuple[int, float]]) -> None:
     assert judge(FLAT, points).verdict is Verdict.NOT_RUN
