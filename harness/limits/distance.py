@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-__all__ = ["Distance", "distances"]
+__all__ = ["TIMED", "Distance", "distances"]
 
 _CONFIDENCE = 0.95
 TIMED = (
