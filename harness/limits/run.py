@@ -31,6 +31,7 @@ from harness.worker import Task, WorkerError, run_tasks, run_worker
 __all__ = ["LimitsOptions", "measure_limits"]
 
 _PARTS = "harness.limits.parts"
+_TIMEOUT_S = 1_800.0
 _UNSYNCED = {"durability": "power_cut_may_lose_store"}
 _DIMENSION, _CHUNKS = 1_536, 15  # as titan-embed-text-v1; of a document
 _ROWS_MIN = 40  # fewer say little of a vector's bytes, and nothing of a dimension
@@ -141,7 +142,7 @@ def _weigh(
         }
         tasks.append(("saving", job))
     progress.stage("bytes a vector, and their entropy", len(tasks))
-    per_key, *found = run_tasks(tasks, on_done=progress.step)
+    per_key, *found = run_tasks(tasks, timeout_s=_TIMEOUT_S, on_done=progress.step)
     weighed = []
     for (name, evidence, vectors, tokens), process in zip(sets, found, strict=True):
         own = {
@@ -236,7 +237,7 @@ def _time(
             "appends": options.appends,
             "seed": options.seed + place,
         }
-        done = run_worker(_PARTS, job)
+        done = run_worker(_PARTS, job, timeout_s=_TIMEOUT_S)
         on = [name for name, is_on in done.instruments.items() if is_on]
         processes.append({**done.facts, "instruments": on})
         shutil.rmtree(own)

@@ -45,7 +45,7 @@ class Told(Progress):
         self.notes.append(text)
 
 
-SIZES = (300, 600, 1_000)
+SIZES = (300, 400, 500)
 
 
 def small(reports: Path) -> ScaleOptions:
