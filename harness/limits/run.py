@@ -55,7 +55,7 @@ class LimitsOptions:
     files: int = 660
     decoded: int = 1_000
     turns: int = 25
-    hot_rounds: int = 50
+    hot_turns: int = 1_000
     appends: int = 60
     catalog_keys: int = 40_000
     seed: int = 20_261_129
@@ -64,7 +64,7 @@ class LimitsOptions:
     @classmethod
     def smoke(cls, reports: Path, **others: Any) -> LimitsOptions:
         """A second or two, of synthetic vectors."""
-        small = {"processes": 1, "files": 20, "decoded": 100, "turns": 3, "hot_rounds": 2}
+        small = {"processes": 1, "files": 20, "decoded": 100, "turns": 3, "hot_turns": 20}
         return cls(
             reports=reports, recorded=None, appends=3, catalog_keys=500, **{**small, **others}
         )
@@ -233,7 +233,7 @@ def _time(
             "settings": dict(settings),
             "decoded": options.decoded,
             "turns": options.turns,
-            "hot_rounds": options.hot_rounds,
+            "hot_turns": options.hot_turns,
             "appends": options.appends,
             "seed": options.seed + place,
         }
