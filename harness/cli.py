@@ -27,6 +27,8 @@ from harness.environment import project_root
 from harness.errors import EvidenceError, HarnessError
 from harness.hotpaths.commands import hotpaths, show_hotpaths
 from harness.hotpaths.page import is_hotpaths
+from harness.limits.commands import limits, show_limits
+from harness.limits.page import is_limits
 from harness.memory.commands import memory, show_profile
 from harness.memory.page import is_profile
 from harness.prove.commands import command as prove_command
@@ -38,6 +40,8 @@ from harness.report.model import read_report
 from harness.report.terminal import render_terminal
 from harness.report.write import write_report
 from harness.run import Options, run_gates
+from harness.scale.commands import scale, show_scale
+from harness.scale.page import is_scale
 from harness.signals import INTERRUPTED, TERMINATED, sigterm_tidies_up
 from harness.soak.commands import soak as soak_command
 from harness.targets import PROFILES, load_targets
@@ -95,6 +99,8 @@ main.add_command(bench)
 main.add_command(trend)
 main.add_command(memory)
 main.add_command(hotpaths)
+main.add_command(scale)
+main.add_command(limits)
 
 
 _RUN = click.argument(
@@ -241,7 +247,8 @@ def anchor(run: Path | None, label: str, reports: Path | None) -> None:
 def report(run: Path | None) -> None:
     """Write the pages of RUN again from its files, and show the table.
 
-    RUN may also be the folder of a comparison, of a memory profile or of a profile of hot paths.
+    RUN may also be the folder of a comparison, of a memory profile, of a profile of hot paths or
+    of `harness scale` or `harness limits`.
     """
     folder = _run_folder(run)
     if is_profile(folder):
@@ -249,6 +256,12 @@ def report(run: Path | None) -> None:
         return
     if is_hotpaths(folder):
         show_hotpaths(folder)
+        return
+    if is_limits(folder):
+        show_limits(folder)
+        return
+    if is_scale(folder):
+        show_scale(folder)
         return
     if is_compare(folder):
         write_pages(folder)

@@ -28,6 +28,7 @@ LONG = (
     "suites/tests/unit/harness/hotpaths/test_profile.py",
     "suites/tests/unit/harness/measures/test_search_measures.py",  # make gate
     "suites/tests/unit/harness/memory/test_profile.py",
+    "suites/tests/unit/harness/scale/test_smoke.py",
 )
 
 

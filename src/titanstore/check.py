@@ -167,18 +167,23 @@ class StoreCheck:
         return bool(known[row] == wanted)
 
     def _check_documents(self) -> int:
-        with self._catalog.reading() as view:
-            documents = {number: name for number, name, _ in view.documents()}
-        for number, name in documents.items():
-            try:
-                self._check_document(number)
-            except StoreError:
-                # compaction may have removed a segment under this view: believe the second look
+        done, last = 0, None
+        while True:
+            with self._catalog.reading() as view:
+                page = view.documents_after(last, _PAGE_ENTRIES)
+            for number, name in page:
                 try:
                     self._check_document(number)
-                except StoreError as error:
-                    self._note(error, f"document {name!r}")
-        return len(documents)
+                except StoreError:
+                    # compaction may have removed a segment under this view: believe the second look
+                    try:
+                        self._check_document(number)
+                    except StoreError as error:
+                        self._note(error, f"document {name!r}")
+            done += len(page)
+            if len(page) < _PAGE_ENTRIES:
+                return done
+            last = page[-1][0]
 
     def _check_versions(self) -> int:
         for error, place in audit(self._catalog, self._reader):

@@ -8,9 +8,14 @@ crash in between costs nothing but the space of copies made so far.
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from titanstore.catalog.catalog import Catalog
 from titanstore.catalog.layout import SegmentState, runs_of
@@ -44,6 +49,20 @@ from titanstore.versions.relocation import held_offsets, lead_history
 
 _BATCH_BYTES = 4_000_000
 _SEGMENT_NAME = re.compile(r"[0-9]{5}\.seg")  # as `segment_path` makes them
+
+
+class _Offsets:
+    """A set of offsets in 4 bytes each: a segment has some hundred thousand."""
+
+    def __init__(self, offsets: NDArray[np.uint32]) -> None:
+        self._sorted = array("I", np.sort(offsets).tobytes())
+
+    def __contains__(self, offset: int) -> bool:
+        place = bisect_left(self._sorted, offset)
+        return place < len(self._sorted) and self._sorted[place] == offset
+
+    def __len__(self) -> int:
+        return len(self._sorted)
 
 
 class Compaction:
@@ -124,13 +143,13 @@ class Compaction:
 
     def _compact(self, number: int, end: int, *, is_last: bool) -> int:
         with self._catalog.reading() as view:
-            current = {address.offset for address in view.addresses() if address.segment == number}
+            current = _Offsets(view.offsets(number))
             held = held_offsets(view, number)
         if is_last:  # its records move on to a new one
             self._writer.full.add(number)
-        for batch in self._batches(number, end, current | held):
+        for batch in self._batches(number, end, current, held):
             in_transaction(self._catalog, partial(self._move, number, batch, current))
-        if is_last and not current | held:
+        if is_last and not current and not held:
             # nothing lives in it, but numbers are never used twice: an empty one follows it
             in_transaction(self._catalog, partial(self._begin_after, number))
         in_transaction(self._catalog, lambda view: view.set_segment(number, None))
@@ -146,12 +165,14 @@ class Compaction:
         end = self._writer.begin(number + 1)
         view.set_segment(number + 1, SegmentState(end, 0))
 
-    def _batches(self, number: int, end: int, live: set[int]) -> Iterator[list[Record]]:
+    def _batches(
+        self, number: int, end: int, current: _Offsets, held: set[int]
+    ) -> Iterator[list[Record]]:
         """Records of a segment that begin at these offsets, some megabytes at a time."""
         batch: list[Record] = []
         size = 0
         for record in self._reader.records(number, end):
-            if record.offset not in live:
+            if record.offset not in current and record.offset not in held:
                 continue
             batch.append(record)
             size += record.end - record.offset
@@ -176,7 +197,7 @@ class Compaction:
         StorageError, ReadOnlyError
         """
         with self._catalog.reading() as view:
-            current = {address.offset for address in view.addresses() if address.segment == number}
+            current = _Offsets(view.offsets(number))
         batch = [self._reader.head(Address(number, offset)) for offset in sorted(known)]
         self._known = known
         try:
@@ -209,7 +230,7 @@ class Compaction:
         self,
         number: int,
         batch: list[Record],
-        current: set[int],
+        current: _Offsets,
         view: CatalogWriter,
     ) -> None:
         if not self._config.search:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from titanstore.catalog.layout import (
     SegmentState,
     pack_document,
     pack_number,
+    unpack_document,
     unpack_entry,
     unpack_number,
 )
@@ -33,6 +35,8 @@ _NEXT_VERSION = b"next-version"
 _REVIVALS = b"revivals"
 _ALL_HAVE_ROWS = b"all-have-rows"
 _SEGMENT = b"segment-"
+_OFFSETS_AT_ONCE = 10_000
+_ENTRY = np.dtype([("fingerprint", f"V{FINGERPRINT_BYTES}"), ("segment", ">u2"), ("offset", ">u4")])
 
 
 class CatalogView(Lookups):
@@ -70,6 +74,19 @@ class CatalogView(Lookups):
         more = cursor.set_range(start) if start else cursor.first()
         while more and cursor.key().startswith(start):
             found.append(unpack_number(cursor.value()))
+            more = cursor.next()
+        return found
+
+    def documents_after(self, number: int | None, limit: int) -> list[tuple[int, str]]:
+        """Numbers and names of up to `limit` documents that follow one in the order of bytes.
+
+        None: from the first one on.
+        """
+        cursor = self._transaction.cursor(self._databases["documents"])
+        found: list[tuple[int, str]] = []
+        more = cursor.first() if number is None else cursor.set_range(pack_number(number) + b"\0")
+        while more and len(found) < limit:
+            found.append((unpack_number(cursor.key()), unpack_document(cursor.value())[0]))
             more = cursor.next()
         return found
 
@@ -134,15 +151,17 @@ class CatalogView(Lookups):
         return found is not None or not self.entry_count()
 
     def offsets(self, segment: int) -> NDArray[np.uint32]:
-        """Offsets of the current records of a segment, in no order; 50 ns an entry of the store."""
-        packed = bytearray()
+        """Offsets of the current records of a segment, in no order; 50 ns an entry of the store.
+
+        Memory is that of the result: the entries are looked at some thousand at a time.
+        """
         cursor = self._transaction.cursor(self._databases["entries"])
-        size = FINGERPRINT_BYTES + ADDRESS_BYTES
-        for _, chunk in cursor.getmulti([ENTRY], dupdata=True, dupfixed_bytes=size):
-            packed += chunk
-        addresses = np.frombuffer(packed, np.dtype([("f", "V4"), ("s", ">u2"), ("o", ">u4")]))
-        chosen: NDArray[np.uint32] = addresses["o"][addresses["s"] == segment].astype(np.uint32)
-        return chosen
+        entries = cursor.iternext_dup() if cursor.first() else iter(())
+        chosen = [np.empty(0, np.uint32)]
+        while packed := b"".join(islice(entries, _OFFSETS_AT_ONCE)):
+            some = np.frombuffer(packed, _ENTRY)
+            chosen.append(some["offset"][some["segment"] == segment].astype(np.uint32))
+        return np.concatenate(chosen)
 
     def next_version(self) -> int:
         """The number that the next version gets."""

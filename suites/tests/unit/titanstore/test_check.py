@@ -55,6 +55,21 @@ def test_pages_of_a_walk(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch)
     store.close()
 
 
+def test_documents_beyond_the_first_page(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers are little-endian in the catalog: 256 comes before 1 there."""
+    for number in range(300):
+        store.put_many(["k1"], rows(0)[1:2], f"more {number}")
+    monkeypatch.setattr(module, "_PAGE_ENTRIES", 7)
+    assert store.check().documents == 301
+    with store._catalog.writing() as view:
+        view.move_document(260, "more 258", [Run(address_of(store, "k3"), 1)])
+    problems = store.check().problems
+    assert [problem.place for problem in problems] == ["document 'more 258'"]
+    store.close()
+
+
 def test_the_entry_that_follows_the_very_last() -> None:
     assert module._after(b"\xff" * 6, Address(2**16 - 1, 2**32 - 1)) is None
     assert module._after(bytes(4), Address(0, 2**32 - 1)) == bytes(5) + b"\1" + bytes(4)

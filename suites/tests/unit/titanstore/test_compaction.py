@@ -422,3 +422,13 @@ def test_what_only_a_version_needs_is_marked_when_it_comes_back(tmp_path: Path) 
         store.rollback(version)
         assert unmarked(store._catalog, store._reader) == []
         assert store.get_many(keys).tobytes() == vectors.tobytes()
+
+
+def test_a_set_of_offsets_is_a_set() -> None:
+    offsets = np.array([2**32 - 1, 7, 0, 40], np.uint32)
+    held = module._Offsets(offsets)
+    assert [
+        offset for offset in (0, 1, 7, 39, 40, 41, 2**32 - 1, 2**32) if offset in held
+    ] == sorted(offsets.tolist())
+    assert len(held) == 4
+    assert not module._Offsets(offsets[:0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ import lmdb
 import pytest
 from hypothesis import given
 
-from titanstore.catalog import environment
+from titanstore.catalog import environment, views
 from titanstore.catalog.catalog import Catalog, MapIsFullError
 from titanstore.catalog.history import pack_addresses, unpack_addresses
 from titanstore.catalog.layout import (
@@ -294,3 +295,35 @@ def test_a_read_only_environment_is_not_written_through(tmp_path: Path) -> None:
         Catalog(tmp_path / "catalog", read_only=False, durable=True)
     reader.close()
     Catalog(tmp_path / "catalog", read_only=False, durable=True).close()
+
+
+def test_offsets_of_a_segment_over_many_batches(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_OFFSETS_AT_ONCE", 3)
+    with catalog.reading() as view:
+        assert view.offsets(1).tolist() == []
+    with catalog.writing() as view:
+        for number in range(10):
+            view.add(bytes([255 - number] * 4), Address(1 + number % 2, 2**32 - 1 - number))
+    with catalog.reading() as view:
+        assert sorted(view.offsets(2).tolist()) == [
+            2**32 - 1 - number for number in (9, 7, 5, 3, 1)
+        ]
+        assert len(view.offsets(1)) == 5
+        assert view.offsets(3).tolist() == []
+
+
+def test_offsets_take_no_memory_for_entries_of_other_segments(catalog: Catalog) -> None:
+    """Half a byte an entry would be 5 MB at 10^7 vectors."""
+    peaks = []
+    for first in (0, 20_000):
+        with catalog.writing() as view:
+            for number in range(first, first + 20_000):
+                view._add(number.to_bytes(4, "big"), Address(1, number))
+        tracemalloc.start()
+        with catalog.reading() as view:
+            assert not view.offsets(2).size
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 10_000

@@ -1,0 +1,1 @@
+"""How far the store is from what is possible on this machine: `harness limits`."""

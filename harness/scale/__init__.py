@@ -1,0 +1,1 @@
+"""What grows with the number of vectors, and how fast: `harness scale`."""
