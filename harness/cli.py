@@ -37,6 +37,8 @@ from harness.report.diff_page import headline, read_diff, row_line, write_diff
 from harness.report.model import read_report
 from harness.report.terminal import render_terminal
 from harness.report.write import write_report
+from harness.rivals.commands import rivals, show_rivals
+from harness.rivals.page import is_rivals
 from harness.run import Options, run_gates
 from harness.signals import INTERRUPTED, TERMINATED, sigterm_tidies_up
 from harness.soak.commands import soak as soak_command
@@ -95,6 +97,7 @@ main.add_command(bench)
 main.add_command(trend)
 main.add_command(memory)
 main.add_command(hotpaths)
+main.add_command(rivals)
 
 
 _RUN = click.argument(
@@ -241,7 +244,8 @@ def anchor(run: Path | None, label: str, reports: Path | None) -> None:
 def report(run: Path | None) -> None:
     """Write the pages of RUN again from its files, and show the table.
 
-    RUN may also be the folder of a comparison, of a memory profile or of a profile of hot paths.
+    RUN may also be the folder of a comparison (of branches, with rivals), of a memory profile or of
+    a profile of hot paths.
     """
     folder = _run_folder(run)
     if is_profile(folder):
@@ -249,6 +253,9 @@ def report(run: Path | None) -> None:
         return
     if is_hotpaths(folder):
         show_hotpaths(folder)
+        return
+    if is_rivals(folder):
+        show_rivals(folder)
         return
     if is_compare(folder):
         write_pages(folder)
