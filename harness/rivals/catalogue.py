@@ -155,7 +155,7 @@ STORES: Mapping[str, Rival] = {
             name="sqlite-blob",
             what="SQLite, float32 blobs",
             place=("sqlite_blob", "SqliteBlobSubject"),
-            settings="WAL, synchronous=FULL, 8 kB pages, mapped",
+            settings="WAL, synchronous=FULL, mapped",
             durable=_OWN,
         ),
         Rival(

@@ -36,8 +36,8 @@ class LanceTableSubject:
         self._path = path
         self._loop = asyncio.new_event_loop()
         self._connection: Any = self._run(lancedb.connect_async(str(path.resolve())))
-        names = self._run(self._connection.table_names())
-        self._table: Any = self._run(self._connection.open_table(_TABLE)) if names else None
+        is_there = _TABLE in self._run(self._connection.list_tables()).tables
+        self._table: Any = self._run(self._connection.open_table(_TABLE)) if is_there else None
         self._synced = set(self._files())
         self.get: Callable[[str], Vectors] = self._get
 

@@ -1,7 +1,7 @@
 """float32 blobs in SQLite, with write-ahead log and full synchronisation: durable as ours is.
 
 Settings as SQLite's documentation recommends for a local database with blobs of some kB:
-journal_mode=WAL, synchronous=FULL, mmap_size of 256 MiB, pages of 8 kB, and a table with rowids:
+journal_mode=WAL, synchronous=FULL, mmap_size of 256 MiB, and a table with rowids:
 WITHOUT ROWID is for rows below 200 bytes.
 """
 
@@ -28,8 +28,7 @@ class SqliteBlobSubject:
         path.mkdir(parents=True, exist_ok=True)
         self._file = path / "vectors.sqlite"
         self._connection = sqlite3.connect(self._file, isolation_level=None)
-        pragmas = ("page_size=8192", "journal_mode=WAL", "synchronous=FULL", "mmap_size=268435456")
-        for pragma in pragmas:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "mmap_size=268435456"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL)"
