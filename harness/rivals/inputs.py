@@ -57,7 +57,8 @@ def mixtures(vectors: Vectors, count: int, rng: np.random.Generator) -> Vectors:
     if count <= len(vectors):
         return vectors[:count]
     more = count - len(vectors)
-    first, second = (rng.integers(0, len(vectors), more) for _ in range(2))
+    first = rng.integers(0, len(vectors), more)
+    second = (first + rng.integers(1, len(vectors), more)) % len(vectors)  # another one
     weight = rng.uniform(0.2, 0.8, (more, 1)).astype(np.float32)
     mixed = vectors[first] * weight + vectors[second] * (1 - weight)
     return np.concatenate([vectors, to_bfloat16(mixed)])

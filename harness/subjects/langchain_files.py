@@ -36,7 +36,7 @@ class LangChainSubject:
         self._path = path
         self._new: Mapping[str, Vectors] = {}
 
-        class Model(Embeddings):
+        class Model(Embeddings):  # type: ignore[misc]  # not typed for us
             """Answers with what is being put; a text that was never put is an error."""
 
             def embed_documents(inner, texts: list[str]) -> list[list[float]]:  # noqa: N805

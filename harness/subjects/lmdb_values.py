@@ -71,10 +71,9 @@ class LmdbSubject:
     def get_many(self, keys: Sequence[str]) -> Vectors:
         """A stacked copy, read in one transaction."""
         with self._environment.begin() as reader:
-            values = [reader.get(key.encode()) for key in keys]
-        if None in values:
-            raise KeyError(keys[values.index(None)])
-        return np.stack([self._decode(value) for value in values])
+            found = {key: reader.get(key.encode()) for key in keys}
+        values = {key: value for key, value in found.items() if value is not None}
+        return np.stack([self._decode(values[key]) for key in keys])
 
     def stored_bytes(self) -> int:
         """Pages that are in use."""

@@ -64,7 +64,8 @@ class MemoryMapSubject:
         mapped = self._mapped
         if row >= len(mapped):
             mapped = self._rows()
-        return mapped[row].copy()
+        found: Vectors = mapped[row].copy()
+        return found
 
     def get_many(self, keys: Sequence[str]) -> Vectors:
         """A gathered copy."""

@@ -82,17 +82,17 @@ class RedisSubject:
         """One command, in the append-only file and synchronised when it is answered."""
         rows = np.ascontiguousarray(vectors)
         pairs = {key: row.tobytes() for key, row in zip(keys, rows, strict=True)}
-        self._client.mset(pairs)  # type: ignore[arg-type]  # a mapping of any keys
+        self._client.mset(pairs)
 
     def _get(self, key: str) -> Vectors:
         value = self._client.get(key)
         if value is None:
             raise KeyError(key)
-        return np.frombuffer(value, np.float32)  # type: ignore[arg-type]  # bytes, not awaited
+        return np.frombuffer(value, np.float32)
 
     def get_many(self, keys: Sequence[str]) -> Vectors:
         """One command for all."""
-        values: list[bytes | None] = self._client.mget(list(keys))  # type: ignore[assignment]
+        values: list[bytes | None] = self._client.mget(list(keys))
         if None in values:
             raise KeyError(keys[values.index(None)])
         return np.stack([np.frombuffer(one, np.float32) for one in values if one is not None])

@@ -135,10 +135,10 @@ def test_a_rival_that_is_not_installed_is_said_by_name(monkeypatch: pytest.Monke
     gone = Rival(
         name="gone", what="", place=("", ""), settings="", packages=("no-such-distribution-here",)
     )
-    monkeypatch.setitem(STORES, "gone", gone)  # type: ignore[misc]  # a dictionary it is
+    monkeypatch.setitem(STORES, "gone", gone)
     assert "no-such-distribution-here" in why_not("gone")
     program = Rival(name="gone", what="", place=("", ""), settings="", programs=("no-such-server",))
-    monkeypatch.setitem(STORES, "gone", program)  # type: ignore[misc]
+    monkeypatch.setitem(STORES, "gone", program)
     assert "no-such-server" in why_not("gone")
 
 

@@ -28,6 +28,7 @@ from harness.rivals.page import write_rivals_page
 from harness.rivals.writer import BATCH, batch_of, look
 from harness.subject import Vectors
 from harness.subjects.memory_map import MemoryMapSubject
+from harness.worker import WorkerError, run_worker
 
 
 @pytest.fixture
@@ -80,16 +81,13 @@ def test_what_a_rival_fails_at_is_its_row_and_the_others_go_on(
     monkeypatch.setattr("harness.rivals.making._TIMEOUT_S", 0.01)
     with pytest.raises(HarnessError, match=OURS):
         compare_rivals(options(tmp_path), Progress())
-    from harness.rivals import making
-
-    run = making.run_worker
 
     def only_ours(module: str, job: dict[str, object], **_: object) -> object:
         if job["subject"] != OURS:
-            raise making.WorkerError("it hung")
-        return run(module, job)
+            raise WorkerError("it hung")
+        return run_worker(module, job)
 
-    monkeypatch.setattr(making, "run_worker", only_ours)
+    monkeypatch.setattr("harness.rivals.making.run_worker", only_ours)
     progress = _Notes()
     folder = compare_rivals(options(tmp_path, only=("put",)), progress)
     parts = json.loads((folder / FILE).read_text())["parts"]
@@ -225,6 +223,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
             os.kill(process.pid, signal.SIGINT)
             break
     words = process.stderr.read()
+    process.stderr.close()
     assert process.wait() == 130
     assert "call it again" in words
     (folder,) = [one for one in (tmp_path / "rivals").iterdir() if one.name != "latest"]

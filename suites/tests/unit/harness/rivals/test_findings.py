@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fixtures.vectors import GENERATORS
 from harness.rivals.catalogue import OURS, OURS_WITHOUT_SEARCH, STORES
 from harness.rivals.claims import claims_of, exit_code_of
 from harness.rivals.findings import Standing, table_of
@@ -133,11 +134,9 @@ def test_claims_of_other_measures_are_left_out() -> None:
 
 
 def test_mixtures_are_on_the_grid_and_all_different(rng: np.random.Generator) -> None:
-    words = rng.integers(0, 2**15, (20, 16), np.uint32) << 16
-    rows = words.view(np.float32)
-    rows = np.where(np.isfinite(rows), rows, np.float32(1))
+    rows = GENERATORS["bfloat16"](rng, 20, 64)
     mixed = mixtures(rows, 60, rng)
-    assert mixed.shape == (60, 16)
+    assert mixed.shape == (60, 64)
     assert np.array_equal(mixed[:20], rows)
     assert not (mixed.view(np.uint32) & 0xFFFF).any()
     assert len(np.unique(mixed, axis=0)) == 60
