@@ -56,6 +56,7 @@ def compare_rivals(options: RivalOptions, progress: Progress, *, is_fresh: bool 
     document = {
         **facts,
         "command": list(options.command),
+        "only": list(options.only),
         "load": {"before": before.load, "after": after.load},
         "told": told,
         "subjects": _told_of_subjects(options),
@@ -81,7 +82,7 @@ def _facts(options: RivalOptions) -> dict[str, Any]:
         "dirty": code.dirty,
         "machine": {**machine, "id": environment.machine_id(machine)},
         "sizes": options.sizes.name,
-        "only": list(options.only),
+        "timed": list(options.timed),
         "seed": options.seed,
         "recordings": _digests(options.recorded),
         "versions": {

@@ -18,12 +18,11 @@ from harness.rivals.catalogue import OURS, SEARCHERS, STORES, why_not
 from harness.rivals.flipping import flip_bits
 from harness.rivals.inputs import Inputs, make_inputs
 from harness.rivals.killing import kill_in_mid_write
-from harness.rivals.options import RivalOptions
+from harness.rivals.options import TIMED, RivalOptions
 from harness.worker import WorkerError, run_worker
 
 __all__ = ["Maker"]
 
-_TIMED = ("put", "hot", "warm", "cold", "batch")
 _TIMEOUT_S = 240.0
 
 
@@ -53,9 +52,8 @@ class Maker:
                 self._progress.note(f"{name}: {reason}")
         if "size" in measures:
             self._sizes_of_sets()
-        timed = [one for one in measures if one in _TIMED]
-        if timed:
-            self._rounds("time", sizes.rounds, self._stores, partial(self._time, timed))
+        if set(TIMED) & set(measures):
+            self._rounds("time", sizes.rounds, self._stores, self._time)
         if {"memory", "open"} & set(measures):
             self._rounds("memory", sizes.rounds, self._stores, self._memory)
         if "search" in measures:
@@ -200,11 +198,11 @@ class Maker:
             shutil.rmtree(store, ignore_errors=True)
         return {"metrics": {f"bytes_{rows.stem}": found["values"][0]}}
 
-    def _time(self, measures: Sequence[str], subject: str, turn: int) -> dict[str, Any]:
+    def _time(self, subject: str, turn: int) -> dict[str, Any]:
         sizes = self._sizes
         job = self._job(
             subject,
-            measures=list(measures),
+            measures=list(self._options.timed),
             store=self._store(subject, sizes.vectors),
             seed=self._options.seed + turn,
             warm_gets=sizes.warm_gets,

@@ -9,7 +9,9 @@ from harness.errors import UsageError
 from harness.rivals.catalogue import SEARCHERS, STORES
 from harness.rivals.metrics import MEASURES
 
-__all__ = ["FULL", "QUICK", "SMOKE", "RivalOptions", "Sizes"]
+__all__ = ["FULL", "QUICK", "SMOKE", "TIMED", "RivalOptions", "Sizes"]
+
+TIMED = ("put", "hot", "warm", "cold", "batch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,3 +82,12 @@ class RivalOptions:
     def measures(self) -> tuple[str, ...]:
         """What is measured, in the order of the table."""
         return tuple(one for one in MEASURES if not self.only or one in self.only)
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """What one process of a round times; all of it if none of it was asked for by name.
+
+        Calls with the same ones share their parts, whatever else they ask for.
+        """
+        asked = tuple(one for one in TIMED if one in self.only)
+        return asked or TIMED
