@@ -42,6 +42,7 @@ def settle(subject: Subject) -> None:
 def sample(job: Mapping[str, Any]) -> dict[str, Any]:
     """Fill a store (`action` "fill"), or weigh one (`action` "weigh"): bytes for a vector more."""
     rows = np.load(job["rows"], mmap_mode="r")
+    metrics: dict[str, float] = {}
     subject = open_store(job["subject"], Path(job["store"]))
     try:
         if job["action"] == "fill":
@@ -52,9 +53,10 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
         else:
             sized = job["sized"] or len(rows)
             values = [_weigh(subject, np.asarray(rows[:sized]), min(_HALF, 4 * sized))]
+            metrics = {f"bytes_{Path(job['rows']).stem}": values[0]}
     finally:
         subject.close()
-    return {"values": values, "facts": {}}
+    return {"values": values, "facts": {"metrics": metrics}}
 
 
 def _weigh(subject: Subject, rows: Vectors, half: int) -> float:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import random
 import shutil
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.errors import EvidenceError, HarnessError
 from harness.evidence import read_json, write_json
+from harness.measurement import Process
 from harness.progress import Progress
 from harness.rivals.catalogue import OURS, SEARCHERS, STORES, why_not
-from harness.rivals.flipping import flip_bits
 from harness.rivals.inputs import Inputs, make_inputs
-from harness.rivals.killing import kill_in_mid_write
 from harness.rivals.options import TIMED, RivalOptions
-from harness.worker import WorkerError, run_worker
+from harness.worker import Task, WorkerError, run_each
 
 __all__ = ["Maker"]
 
@@ -39,7 +36,6 @@ class Maker:
         self._parts: dict[str, dict[str, Any]] = {}
         self._inputs: Inputs
         self._filled: set[str] = set()
-        self._lock = threading.Lock()
 
     def make(self) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
         sizes, measures = self._sizes, self._options.measures
@@ -51,7 +47,8 @@ class Maker:
             if reason := why_not(name):
                 self._progress.note(f"{name}: {reason}")
         if "size" in measures:
-            self._sizes_of_sets()
+            for name, rows in self._inputs.sets.items():
+                self._two_at_a_time(f"size {name}", partial(self._size, rows))
         if set(TIMED) & set(measures):
             self._rounds("time", sizes.rounds, self._stores, self._time)
         if {"memory", "open"} & set(measures):
@@ -61,146 +58,126 @@ class Maker:
                 one = partial(self._search, count)
                 self._rounds(f"search {count}", sizes.rounds, self._searchers, one)
         if "crash" in measures:
-            self._two_at_a_time("crash", self._stores, self._crash)
+            self._two_at_a_time("crash", self._crash)
         told = {"rows": self._inputs.told, "evidence": self._inputs.evidence}
         return told, self._parts
 
     # -- how parts are made ----------------------------------------------------------------
 
-    def _part(self, name: str, make: Callable[[], dict[str, Any]]) -> bool:
-        """A part of an earlier call, or made now and kept; was there anything to make?
-
-        What a rival fails at is its result; what ours fails at ends the run.
-        """
-        path = self._folder / "parts" / f"{name.replace(' ', '-')}.json"
+    def _kept(self, name: str) -> bool:
+        """Take a part of an earlier call; False if there is none."""
         try:
-            self._parts[name] = read_json(path)
+            self._parts[name] = read_json(self._path(name))
         except EvidenceError:
-            pass
-        else:
             return False
-        try:
-            made = make()
-        except (WorkerError, HarnessError) as error:
-            if name.endswith(f" {OURS}"):
-                raise HarnessError(f"{name}: {error}") from error
-            made = {"failed": str(error)}
-            self._progress.note(f"{name}: {error}")
-        path.parent.mkdir(exist_ok=True)
-        write_json(path, made)
-        self._parts[name] = made
         return True
+
+    def _path(self, name: str) -> Path:
+        return self._folder / "parts" / f"{name.replace(' ', '-')}.json"
+
+    def _keep(self, name: str, made: Process | WorkerError) -> None:
+        """What a rival fails at is its result; what ours fails at ends the run."""
+        if isinstance(made, WorkerError):
+            if name.endswith(f" {OURS}"):
+                raise HarnessError(f"{name}: {made}") from made
+            self._progress.note(f"{name}: {made}")
+            part: dict[str, Any] = {"failed": str(made)}
+        else:
+            part = {"values": list(made.values), **made.facts}
+        self._path(name).parent.mkdir(exist_ok=True)
+        write_json(self._path(name), part)
+        self._parts[name] = part
 
     def _rounds(
         self,
         kind: str,
         rounds: int,
         subjects: Sequence[str],
-        make: Callable[[str, int], dict[str, Any]],
+        task: Callable[[str, int], Task],
     ) -> None:
         """One process a subject in each round, in random order: what drifts, drifts for all."""
-        self._fill_all(kind, subjects, rounds)
-        self._progress.stage(f"{kind}: {rounds} rounds", rounds * len(subjects))
+        names = [(turn, one) for turn in range(rounds) for one in subjects]
+        wanted = {one for turn, one in names if not self._kept(f"{kind} {turn} {one}")}
+        self._fill(int(kind.partition(" ")[2] or self._sizes.vectors), wanted)
+        self._progress.stage(f"{kind}: {rounds} rounds", len(names))
         for turn in range(rounds):
             order = list(subjects)
             random.Random(f"{self._options.seed} {kind} {turn}").shuffle(order)
             for subject in order:
-                self._part(f"{kind} {turn} {subject}", partial(make, subject, turn))
+                name = f"{kind} {turn} {subject}"
+                if name not in self._parts:
+                    (made,) = self._run([task(subject, turn)])
+                    self._keep(name, made)
                 self._progress.step()
 
-    def _two_at_a_time(
-        self, kind: str, subjects: Sequence[str], make: Callable[[str], dict[str, Any]]
-    ) -> None:
-        self._progress.stage(kind, len(subjects))
-
-        def one(subject: str) -> None:
-            self._part(f"{kind} {subject}", partial(make, subject))
-            with self._lock:
+    def _two_at_a_time(self, kind: str, task: Callable[[str], Task]) -> None:
+        """What is not timed, of every store."""
+        self._progress.stage(kind, len(self._stores))
+        wanted = [one for one in self._stores if not self._kept(f"{kind} {one}")]
+        for first in range(0, len(wanted), 2):
+            pair = wanted[first : first + 2]
+            for subject, made in zip(pair, self._run([task(one) for one in pair]), strict=True):
+                self._keep(f"{kind} {subject}", made)
                 self._progress.step()
 
-        with ThreadPoolExecutor(2) as pool:
-            for _ in pool.map(one, subjects):
-                pass
+    def _run(self, tasks: Sequence[Task]) -> list[Process | WorkerError]:
+        """Whatever happens, no worker outlives the call, and nothing of theirs stays."""
+        try:
+            return run_each(tasks, at_once=2, timeout_s=_TIMEOUT_S)
+        finally:
+            for _, job in tasks:
+                shutil.rmtree(job["scratch"], ignore_errors=True)
 
-    def _job(self, subject: str, **more: Any) -> dict[str, Any]:
-        return {
+    def _task(self, module: str, subject: str, **more: Any) -> Task:
+        job = {
             "subject": subject,
             "rows": str(self._inputs.rows),
             "scratch": str(self._work / f"scratch-{subject}"),
             "count": self._sizes.vectors,
-            **more,
+            "seed": self._options.seed,
         }
-
-    def _run(self, module: str, job: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            process = run_worker(f"harness.rivals.{module}", job, timeout_s=_TIMEOUT_S)
-        finally:
-            shutil.rmtree(job["scratch"], ignore_errors=True)
-        return {"values": list(process.values), **process.facts}
+        return f"harness.rivals.{module}", {**job, **more}
 
     def _store(self, subject: str, count: int) -> str:
         return str(self._work / f"store-{subject}-{count}")
 
-    def _fill(self, subject: str, count: int) -> None:
+    def _fill(self, count: int, subjects: Collection[str]) -> None:
         """Once a run; what cannot be filled fails again when it is measured, and says why then."""
-        store = self._store(subject, count)
-        job = self._job(subject, action="fill", store=store, count=count)
-        if store not in self._filled:
-            self._filled.add(store)
-            self._run("filling", job)
-
-    def _fill_all(self, kind: str, subjects: Sequence[str], rounds: int) -> None:
-        count = int(kind.partition(" ")[2] or self._sizes.vectors)
-        path = self._folder / "parts"
         wanted = [
-            subject
-            for subject in subjects
-            if subject in STORES
-            and self._store(subject, count) not in self._filled
-            and any(
-                not (path / f"{kind.replace(' ', '-')}-{turn}-{subject}.json").is_file()
-                for turn in range(rounds)
-            )
+            (subject, store)
+            for subject in self._stores
+            if subject in subjects and (store := self._store(subject, count)) not in self._filled
         ]
         if not wanted:
             return
         self._progress.stage(f"store {count} vectors", len(wanted))
-
-        def one(subject: str) -> None:
-            try:
-                self._fill(subject, count)
-            except WorkerError as error:
-                if subject == OURS:
-                    raise HarnessError(f"{subject} could not be filled: {error}") from error
-                self._progress.note(f"{subject} could not be filled: {error}")
-            with self._lock:
+        for first in range(0, len(wanted), 2):
+            tasks = [
+                self._task("filling", subject, action="fill", store=store, count=count)
+                for subject, store in wanted[first : first + 2]
+            ]
+            for (subject, store), made in zip(wanted[first:], self._run(tasks), strict=False):
+                self._filled.add(store)
+                if isinstance(made, WorkerError):
+                    self._progress.note(f"{subject} could not be filled: {made}")
                 self._progress.step()
-
-        with ThreadPoolExecutor(2) as pool:
-            for _ in pool.map(one, wanted):
-                pass
 
     # -- parts -----------------------------------------------------------------------------
 
-    def _sizes_of_sets(self) -> None:
-        for name, rows in self._inputs.sets.items():
-            self._two_at_a_time(f"size {name}", self._stores, partial(self._size, rows))
+    def _size(self, rows: Path, subject: str) -> Task:
+        return self._task(
+            "filling",
+            subject,
+            action="weigh",
+            store=str(self._work / f"scratch-{subject}" / "weighed"),
+            rows=str(rows),
+            sized=self._sizes.sized,
+        )
 
-    def _size(self, rows: Path, subject: str) -> dict[str, Any]:
-        store = self._work / f"size-{rows.stem}-{subject}"
-        try:
-            job = {
-                **self._job(subject, action="weigh", store=str(store), sized=self._sizes.sized),
-                "rows": str(rows),
-            }
-            found = self._run("filling", job)
-        finally:
-            shutil.rmtree(store, ignore_errors=True)
-        return {"metrics": {f"bytes_{rows.stem}": found["values"][0]}}
-
-    def _time(self, subject: str, turn: int) -> dict[str, Any]:
+    def _time(self, subject: str, turn: int) -> Task:
         sizes = self._sizes
-        job = self._job(
+        return self._task(
+            "timing",
             subject,
             measures=list(self._options.timed),
             store=self._store(subject, sizes.vectors),
@@ -209,15 +186,15 @@ class Maker:
             cold_gets=sizes.cold_gets,
             puts=sizes.puts,
         )
-        return self._run("timing", job)
 
-    def _memory(self, subject: str, turn: int) -> dict[str, Any]:
+    def _memory(self, subject: str, turn: int) -> Task:
         store = self._store(subject, self._sizes.vectors)
-        seed = self._options.seed + turn
-        return self._run("weighing", self._job(subject, store=store, seed=seed))
+        seed, gets = self._options.seed + turn, self._sizes.warm_gets
+        return self._task("weighing", subject, store=store, seed=seed, gets=gets)
 
-    def _search(self, count: int, subject: str, turn: int) -> dict[str, Any]:
-        job = self._job(
+    def _search(self, count: int, subject: str, turn: int) -> Task:
+        return self._task(
+            "searching",
             subject,
             store=self._store(subject, count),
             count=count,
@@ -225,18 +202,8 @@ class Maker:
             seed=self._options.seed + turn,
             is_checked=turn == 0,
         )
-        return self._run("searching", job)
 
-    def _crash(self, subject: str) -> dict[str, Any]:
-        store = self._work / f"killed-{subject}"
-        count = min(66, self._sizes.vectors)
-        seed = self._options.seed
-        try:
-            kills = kill_in_mid_write(subject, store, self._inputs.rows, self._sizes.kills, seed)
-            small = self._work / f"flipped-{subject}"
-            job = self._job(subject, action="fill", store=str(small), count=count)
-            self._run("filling", job)
-            flips = flip_bits(subject, small, self._inputs.rows, count, self._sizes.flips, seed)
-        finally:
-            shutil.rmtree(store, ignore_errors=True)
-        return {"kills": kills, "flips": flips}
+    def _crash(self, subject: str) -> Task:
+        sizes = self._sizes
+        count = min(66, sizes.vectors)
+        return self._task("crashing", subject, count=count, kills=sizes.kills, flips=sizes.flips)

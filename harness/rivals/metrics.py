@@ -73,7 +73,7 @@ METRICS: Mapping[str, Metric] = dict(
             "get, cold",
             "The first of a document after reopening with the page cache dropped; median.",
         ),
-        _metric("put_many_s", "batch", "s", "put of many", "A vector of one call with 220."),
+        _metric("put_many_s", "batch", "s", "put of many", "A vector of one call with 110."),
         _metric("get_many_s", "batch", "s", "get of many", "A vector of one call with 500."),
         _metric("open_s", "open", "s", "open", "Opening what lies there, and the first vector."),
         _metric(
@@ -88,7 +88,7 @@ METRICS: Mapping[str, Metric] = dict(
             "memory",
             "B",
             "memory",
-            "What process and server took for packages, opening and reading every vector; all but "
+            "What process and server took for packages, opening and reading 600 vectors; all but "
             "clean file pages.",
         ),
         _metric("search_2200_s", "search", "s", "search, 2 200", "The 10 nearest; median."),

@@ -39,8 +39,8 @@ class Sizes:
     warm_gets: int = 600
     cold_gets: int = 40
     puts: int = 25
-    kills: int = 4
-    flips: int = 16
+    kills: int = 3
+    flips: int = 12
 
 
 # 5 is the fewest rounds with a bound at 95 %: one of 2**5 orders of signs

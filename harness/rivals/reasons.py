@@ -20,8 +20,8 @@ _OF_METRIC: Mapping[str, str] = {
     ),
     "get_warm_s": (
         "A get of ours checks the frame's checksum, decodes the exponents by zstd and puts sign, "
-        "exponent and mantissa together; in random order it also decodes the neighbours of each "
-        "vector, in the expectation that they are read next."
+        "exponent and mantissa together. And each miss has the neighbours of a vector decoded too, "
+        "by a thread that shares the interpreter: here, in random order, nobody reads them."
     ),
     "get_warm_s_p99": "As with the median; and the thread that decodes neighbours takes its turn.",
     "get_cold_s": (

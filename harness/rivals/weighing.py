@@ -24,7 +24,7 @@ __all__ = ["sample"]
 def sample(job: Mapping[str, Any]) -> dict[str, Any]:
     """Bytes by page type that the process and its server took, and seconds of opening."""
     keys = [key_of(number) for number in range(job["count"])]
-    order = np.random.default_rng(job["seed"]).permutation(len(keys)).tolist()
+    order = np.random.default_rng(job["seed"]).permutation(len(keys)).tolist()[: job["gets"]]
     name, store = job["subject"], Path(job["store"])
     looks = Looks("start", "opened", "read")
     gc.collect()

@@ -72,9 +72,8 @@ class ZarrSubject:
         rows = range(self._next, self._next + len(keys))
         self._array[rows.start : rows.stop] = vectors
         chunks = self._path / "c"
-        sync_files([chunks / str(row) / "0" for row in rows])
-        sync_files(chunks / str(row) for row in rows)
-        sync_files([chunks])
+        # each file and its folder, the folder of those, and the one in which that was made
+        sync_files([*(chunks / str(row) / "0" for row in rows), chunks])
         self._keys.append(keys, [(row,) for row in rows])
         self._next = rows.stop
 

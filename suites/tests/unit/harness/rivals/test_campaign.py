@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.errors import HarnessError, UsageError
+from harness.measurement import Process
 from harness.progress import Progress
 from harness.rivals import filling, timing
 from harness.rivals.campaign import FILE, compare_rivals
@@ -28,7 +30,7 @@ from harness.rivals.page import write_rivals_page
 from harness.rivals.writer import BATCH, batch_of, look
 from harness.subject import Vectors
 from harness.subjects.memory_map import MemoryMapSubject
-from harness.worker import WorkerError, run_worker
+from harness.worker import Task, WorkerError, run_worker
 
 
 @pytest.fixture
@@ -82,12 +84,13 @@ def test_what_a_rival_fails_at_is_its_row_and_the_others_go_on(
     with pytest.raises(HarnessError, match=OURS):
         compare_rivals(options(tmp_path), Progress())
 
-    def only_ours(module: str, job: dict[str, object], **_: object) -> object:
-        if job["subject"] != OURS:
-            raise WorkerError("it hung")
-        return run_worker(module, job)
+    def only_ours(tasks: Sequence[Task], **_: object) -> list[Process | WorkerError]:
+        return [
+            run_worker(module, job) if job["subject"] == OURS else WorkerError("it hung")
+            for module, job in tasks
+        ]
 
-    monkeypatch.setattr("harness.rivals.making.run_worker", only_ours)
+    monkeypatch.setattr("harness.rivals.making.run_each", only_ours)
     progress = _Notes()
     folder = compare_rivals(options(tmp_path, only=("put",)), progress)
     parts = json.loads((folder / FILE).read_text())["parts"]
