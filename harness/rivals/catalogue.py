@@ -165,6 +165,7 @@ STORES: Mapping[str, Rival] = {
             settings="async, BTREE index on the key, merge_insert, optimize after loading",
             durable=_ADDED,
             packages=("lancedb", "pyarrow"),
+            not_kept="NaN in any place: it refuses them",
         ),
         Rival(
             name="numpy-memmap",

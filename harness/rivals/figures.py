@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from matplotlib.ticker import LogLocator
+
 from harness.memory.figures import Drawing
 from harness.report.canvas import INK, LIMIT, MUTED, SERIES, Canvas, style, svg_of
 from harness.report.quantity import format_quantity
@@ -17,6 +19,7 @@ __all__ = ["draw_bytes", "draw_ratios", "ratio_text"]
 _WIDTH = 6.4
 _MARKS = {Standing.AHEAD: ("o", 3), Standing.BEHIND: ("s", 1), Standing.EVEN: ("D", 4)}
 _ZONES = (1e-3, 1e5)
+_DECADES_FEW = 300.0
 
 
 def ratio_text(cell: Cell) -> str:
@@ -90,6 +93,8 @@ def draw_ratios(metric: str, cells: Sequence[Cell]) -> Drawing:
         low = min([0.5, *(cell.ratio or 1.0 for cell in known)])
         high = max([2.0, *(cell.ratio or 1.0 for cell in known)])
         axes.set_xlim(max(_ZONES[0], low / 1.6), min(_ZONES[1], high * 1.6))
+        if high / low < _DECADES_FEW:  # else there may be no tick but 1
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
         axes.xaxis.set_minor_formatter(lambda _value, _place: "")
         axes.set_yticks(range(len(known)), [cell.subject for cell in known])
