@@ -13,10 +13,10 @@ from harness.rivals.inputs import CHUNKS, key_of
 from harness.subject import Subject, Vectors
 from harness.subjects.reference import ReferenceSubject
 
-__all__ = ["fill", "sample"]
+__all__ = ["fill", "sample", "settle"]
 
 _BATCH = 550  # of a bulk load
-_HALF = 400  # vectors, at least, on either side of the weighing
+_HALF = 700  # vectors, at least, on either side of the weighing
 
 
 def fill(subject: Subject, keys: Sequence[str], rows: Vectors) -> None:

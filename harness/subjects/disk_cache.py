@@ -53,7 +53,8 @@ class DiskCacheSubject:
             return np.stack([self._get(key) for key in keys])
 
     def stored_bytes(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files, after SQLite's log was folded in."""
+        self._cache.close()  # the last connection folds it in; the next call opens another one
         return sum(path.stat().st_size for path in self._path.rglob("*") if path.is_file())
 
     def close(self) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +70,16 @@ class LanceTableSubject:
         self._sync()
 
     def settle(self) -> None:
-        """Index the keys and join the fragments, as one does after loading."""
+        """Index the keys, join the fragments and drop older versions, as one does after loading."""
         from lancedb.index import BTree
 
         self._run(self._table.create_index("key", config=BTree()))
-        self._run(self._table.optimize())
+        older = timedelta(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # of other readers, of which there are none
+            self._run(self._table.optimize(cleanup_older_than=older, delete_unverified=True))
         self._sync()
 
     def _found(self, where: str, limit: int) -> Any:
@@ -103,7 +110,7 @@ class LanceTableSubject:
         return list(zip(found["key"].to_pylist(), found["_distance"].to_pylist(), strict=True))
 
     def stored_bytes(self) -> int:
-        """Bytes of all files, older versions included."""
+        """Bytes of all files, older versions included where `settle` did not come after them."""
         return sum(path.stat().st_size for path in self._files())
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from harness.rivals.catalogue import (
     open_store,
     why_not,
 )
+from harness.rivals.filling import settle
 from harness.rivals.inputs import key_of
 from harness.subject import Subject, Vectors
 from harness.subjects.disk import KeyLines
@@ -159,3 +160,18 @@ def test_a_line_of_keys_that_a_crash_cut_off_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(b"no JSON\n" + whole)
     with pytest.raises(HarnessError, match="keys"):
         KeyLines(tmp_path / "keys")
+
+
+@pytest.mark.parametrize("kept", ["diskcache", "lancedb", "sqlite-blob"])
+def test_bytes_are_of_what_is_stored_and_not_of_logs_and_old_versions(
+    kept: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    subject = open_store(_needs(kept), tmp_path / "store")
+    rows = rng.standard_normal((40, 1024)).astype(np.float32)
+    keys = [key_of(number) for number in range(len(rows))]
+    for first in range(0, len(rows), 10):
+        subject.put_many(keys[first : first + 10], rows[first : first + 10])
+    settle(subject)
+    assert rows.nbytes < subject.stored_bytes() < 1.5 * rows.nbytes
+    assert equal(subject.get_many(keys), rows)
+    subject.close()
