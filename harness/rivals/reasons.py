@@ -37,10 +37,11 @@ _OF_METRIC: Mapping[str, str] = {
         "Opening looks for torn tails, opens catalog, segments and planes, and takes the locks "
         "that many processes need."
     ),
-    "import_s": "numpy apart, ours loads zstandard, LMDB and its own modules.",
+    "import_s": "numpy apart, ours loads zstandard, LMDB, NumKong and its own modules.",
     "memory": (
         "Ours keeps decoded rows and compressed frames in memory, at most what its budget says, so "
-        "that a hot get needs no disk and no decoding; these rivals keep nothing."
+        "that a hot get needs no disk and no decoding, and its modules count as well; these "
+        "rivals keep nothing."
     ),
     "search_2200_s": (
         "At this size a query is bound by what comes around the scan: bounds of rounding errors, "
