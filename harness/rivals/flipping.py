@@ -17,7 +17,8 @@ from harness.worker import WorkerError, run_worker
 
 __all__ = ["OUTCOMES", "flip_bits", "sample"]
 
-OUTCOMES = ("noticed", "no effect", "lost without an error", "wrong vector", "crashed")
+_GONE = "crashed or hung"
+OUTCOMES = ("noticed", "no effect", "lost without an error", "wrong vector", _GONE)
 _TIMEOUT_S = 60.0
 
 
@@ -38,15 +39,19 @@ def flip_bits(
         work = {**job, "log": str(log), "from": done, "flips": flips, "seed": seed}
         try:
             run_worker("harness.rivals.flipping", work, timeout_s=_TIMEOUT_S)
-            ended = True
-        except WorkerError:
-            ended = False
+            is_gone = False
+        except WorkerError as error:
+            is_gone = "killed by signal" in str(error)
+            is_late = "no answer in time" in str(error)
+            if not is_gone and not is_late:
+                raise
         outcomes = log.read_text().splitlines()
         for outcome in outcomes:
             found[outcome] += 1
         done += len(outcomes)
-        if not ended:
-            found["crashed"] += 1
+        # one that was only slow goes on where it stopped; one that came nowhere hangs
+        if done < flips and (is_gone or not outcomes):
+            found[_GONE] += 1
             done += 1
     return found
 

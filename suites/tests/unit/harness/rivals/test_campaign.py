@@ -199,6 +199,18 @@ def test_flips_are_drawn_from_all_bytes_and_their_outcomes_told_apart(
     assert _outcome("numpy-memmap", store, keys, vectors) == "noticed"
 
 
+def test_a_flip_that_hangs_is_counted_and_the_rest_is_tried(
+    tmp_path: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store("numpy-memmap", tmp_path / "store").close()
+    monkeypatch.setattr("harness.rivals.flipping._TIMEOUT_S", 0.01)
+    found = flip_bits("numpy-memmap", tmp_path / "store", rows, 1, 2, seed=3)
+    assert found["crashed or hung"] == sum(found.values()) == 2
+    monkeypatch.setattr("harness.rivals.flipping._TIMEOUT_S", 60.0)
+    with pytest.raises(WorkerError, match="absent"):
+        flip_bits("numpy-memmap", tmp_path / "store", tmp_path / "absent.npy", 1, 2, seed=3)
+
+
 # -- the command ---------------------------------------------------------------------------
 
 
