@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: gate test test-long lint docs bench baseline timings trend lock clean
+.PHONY: gate test test-long lint docs rivals bench baseline timings trend lock clean
 
 gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
@@ -24,6 +24,9 @@ lint: $(READY)  ## format, rules, types, layers
 
 docs: $(VENV)/.docs  ## the documentation as a site, build/site/docs/index.html; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/site
+
+rivals: $(VENV)/.rivals  ## beside what people would use instead; minutes, on a quiet machine
+	$(QUIET) $(BIN)/harness rivals
 
 bench: $(READY)  ## the benchmarks at full size, judged; never on a loaded machine
 	mkdir -p .benchmarks
@@ -52,11 +55,17 @@ $(VENV)/.docs: requirements-docs.lock $(READY)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-docs.lock
 	touch $@
 
+$(VENV)/.rivals: requirements-rivals.lock $(READY)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-rivals.lock
+	touch $@
+
 lock:  ## resolve the lock file anew (needs uv)
 	uv pip compile pyproject.toml --extra bedrock --extra langchain --extra lance --extra metrics --extra top --extra harness --extra rivals --group dev --universal \
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock
 	uv pip compile --group docs --constraints requirements.lock --universal \
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements-docs.lock
+	uv pip compile --group rivals --constraints requirements.lock --universal \
+	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements-rivals.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .asv

@@ -39,6 +39,8 @@ from harness.report.diff_page import headline, read_diff, row_line, write_diff
 from harness.report.model import read_report
 from harness.report.terminal import render_terminal
 from harness.report.write import write_report
+from harness.rivals.commands import rivals, show_rivals
+from harness.rivals.page import is_rivals
 from harness.run import Options, run_gates
 from harness.scale.commands import scale, show_scale
 from harness.scale.page import is_scale
@@ -101,7 +103,17 @@ main.add_command(memory)
 main.add_command(hotpaths)
 main.add_command(scale)
 main.add_command(limits)
+main.add_command(rivals)
 
+
+# of folders that are no runs: how to tell, and what writes the pages again
+_KINDS = (
+    (is_profile, show_profile),
+    (is_hotpaths, show_hotpaths),
+    (is_limits, show_limits),
+    (is_scale, show_scale),
+    (is_rivals, show_rivals),
+)
 
 _RUN = click.argument(
     "run", type=click.Path(path_type=Path), default=None, required=False, metavar="[RUN]"
@@ -247,22 +259,14 @@ def anchor(run: Path | None, label: str, reports: Path | None) -> None:
 def report(run: Path | None) -> None:
     """Write the pages of RUN again from its files, and show the table.
 
-    RUN may also be the folder of a comparison, of a memory profile, of a profile of hot paths or
-    of `harness scale` or `harness limits`.
+    RUN may also be the folder of a comparison (of branches, with rivals), of a memory profile, of a
+    profile of hot paths, of `harness scale` or of `harness limits`.
     """
     folder = _run_folder(run)
-    if is_profile(folder):
-        show_profile(folder)
-        return
-    if is_hotpaths(folder):
-        show_hotpaths(folder)
-        return
-    if is_limits(folder):
-        show_limits(folder)
-        return
-    if is_scale(folder):
-        show_scale(folder)
-        return
+    for is_of_kind, show in _KINDS:
+        if is_of_kind(folder):
+            show(folder)
+            return
     if is_compare(folder):
         write_pages(folder)
         show_compare(folder)

@@ -58,6 +58,10 @@ class SearchSubject(Protocol):
         """The k nearest by cosine, as (key, distance)."""
         ...
 
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
 
 class DocumentSubject(Subject, Protocol):
     """A subject that knows which keys belong together."""

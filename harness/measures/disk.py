@@ -19,7 +19,7 @@ from harness.subject import Subject
 from harness.subjects import open_baseline
 from harness.subjects.reference import ReferenceSubject
 
-__all__ = ["drop_pages", "measure", "sample"]
+__all__ = ["drop_pages", "measure", "sample", "timed_gets"]
 
 _BLOCK = 50
 _HOT_S_MAX = 3e-6
@@ -128,7 +128,7 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
             subject.get(key)  # the pages are in the cache now, the last rows in the tiers
         order = rng.integers(0, len(keys), job["gets"]).tolist()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
-    values, hot = _timed(subject, [keys[place] for place in order])
+    values, hot = timed_gets(subject, [keys[place] for place in order])
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
     _check(subject, population, order[:500])
     subject.close()
@@ -144,7 +144,7 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _timed(subject: Subject, keys: list[str]) -> tuple[list[float], int]:
+def timed_gets(subject: Subject, keys: list[str]) -> tuple[list[float], int]:
     """Times of the gets that were not hot, and how many were.
 
     A hot get takes some 0.3 us, any other 10 us and more: they are told apart by that, and the

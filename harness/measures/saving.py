@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from fixtures.titan.emulator import Serving
 from fixtures.titan.recorded import RecordedSet
 from harness.bounds import EntropyBound, Grid, entropy_bound, find_grid, token_mean_bits
+from harness.general_codecs import measure_codecs
 from harness.measurement import Bound, Measurement, Process
 from harness.measures.base import Context, Plan
 from harness.population import Population
-from harness.rivals import measure_rivals
 from harness.subject import Vectors
 from harness.subjects.reference import ReferenceSubject, embedding_key
 from harness.worker import Task, WorkerError
@@ -208,7 +208,7 @@ def sample(job: Mapping[str, Any]) -> dict[str, Any]:
         "bound_reason": reason,
     }
     if job["rivals"]:
-        sizes = measure_rivals(vectors, whole_set=False)
+        sizes = measure_codecs(vectors, whole_set=False)
         facts["rivals"] = {
             one.name: one.bytes_per_vector for one in sizes if one.bytes_per_vector is not None
         }

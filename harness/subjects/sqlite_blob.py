@@ -1,7 +1,8 @@
 """float32 blobs in SQLite, with write-ahead log and full synchronisation: durable as ours is.
 
-Settings as SQLite's documentation recommends for a local database: journal_mode=WAL,
-synchronous=FULL, mmap_size of 256 MiB, WITHOUT ROWID for a text key.
+Settings as SQLite's documentation recommends for a local database with blobs of some kB:
+journal_mode=WAL, synchronous=FULL, mmap_size of 256 MiB, and a table with rowids:
+WITHOUT ROWID is for rows below 200 bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ class SqliteBlobSubject:
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL)"
-            " WITHOUT ROWID"
         )
         self.get: Callable[[str], Vectors] = self._get
 

@@ -12,7 +12,7 @@ import pytest
 from fixtures import vectors as synthetic
 from fixtures.titan.recorded import load_recorded, usual_folder
 from harness.benchmarks import note_limit
-from harness.rivals import measure_rivals
+from harness.general_codecs import measure_codecs
 from suites.bench.checked import same_bits
 from titanstore import EmbeddingStore, StoreConfig
 
@@ -68,7 +68,7 @@ def test_bench_saving(
     told |= {"source": source, "vectors": len(vectors), "saved": share}
     told["rivals"] = {
         rival.name: round(1 - rival.bytes_per_vector / (4 * vectors.shape[1]), 4)
-        for rival in measure_rivals(vectors[:COMPARED], whole_set=False)
+        for rival in measure_codecs(vectors[:COMPARED], whole_set=False)
     }
     target = KINDS[kind][3]
     if target is not None and source == "recorded":

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError
 
-__all__ = ["LossyError", "RivalSize", "measure_rivals"]
+__all__ = ["CodecSize", "LossyError", "measure_codecs"]
 
 Vectors = NDArray[np.float32]
 
@@ -32,7 +32,7 @@ class LossyError(HarnessError, ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RivalSize:
+class CodecSize:
     """Bytes per vector of one codec; None, with the reason, where it could not be measured."""
 
     name: str
@@ -50,7 +50,7 @@ class _Codec:
     decompress: Callable[[bytes], bytes]
 
 
-def measure_rivals(vectors: Vectors, *, whole_set: bool = True) -> tuple[RivalSize, ...]:
+def measure_codecs(vectors: Vectors, *, whole_set: bool = True) -> tuple[CodecSize, ...]:
     """Sizes of every rival on float32 vectors of shape (rows, dimension), lossless or refused.
 
     Parameters
@@ -62,7 +62,7 @@ def measure_rivals(vectors: Vectors, *, whole_set: bool = True) -> tuple[RivalSi
 
     Returns
     -------
-    tuple of RivalSize
+    tuple of CodecSize
         A codec whose package is not installed has no size but a reason.
 
     Raises
@@ -79,14 +79,14 @@ def measure_rivals(vectors: Vectors, *, whole_set: bool = True) -> tuple[RivalSi
     if vectors.dtype != np.float32 or vectors.ndim != 2 or not vectors.size:
         raise ValueError(f"{vectors.dtype} of shape {vectors.shape}; float32 (rows, dimension)")
     vectors = np.ascontiguousarray(vectors)
-    sizes: list[RivalSize] = []
+    sizes: list[CodecSize] = []
     for make in (_zstd, _blosc2, _pcodec):
         try:
             codecs = tuple(make())
         except ImportError as error:
             missing = error.name or str(error)
             sizes.append(
-                RivalSize(
+                CodecSize(
                     name=missing,
                     whole_set=False,
                     version="",
@@ -101,7 +101,7 @@ def measure_rivals(vectors: Vectors, *, whole_set: bool = True) -> tuple[RivalSi
     return tuple(sizes)
 
 
-def _measure(codec: _Codec, vectors: Vectors, *, whole: bool) -> RivalSize:
+def _measure(codec: _Codec, vectors: Vectors, *, whole: bool) -> CodecSize:
     blocks = [vectors.ravel()] if whole else list(vectors)
     total = 0
     for block in blocks:
@@ -109,7 +109,7 @@ def _measure(codec: _Codec, vectors: Vectors, *, whole: bool) -> RivalSize:
         if codec.decompress(frame) != block.tobytes():
             raise LossyError(f"{codec.name} changed bits of {block.size} values")
         total += len(frame)
-    return RivalSize(
+    return CodecSize(
         name=f"{codec.name}, whole set" if whole else codec.name,
         whole_set=whole,
         version=f"{codec.package} {metadata.version(codec.package)}",
