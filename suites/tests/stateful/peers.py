@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +27,7 @@ from titanstore import EmbeddingStore, NotFoundError, StoreConfig
 __all__ = ["THREADS", "Acts", "HerePeer", "Peer", "SpawnedPeer"]
 
 THREADS = 2
-_GLANCES = 12  # looks of one `glances`
+_GLANCES_S = 0.004  # as long as a write takes
 _END_S = 20.0
 Chunks = list[tuple[str, bytes]]
 
@@ -90,7 +91,11 @@ class Acts:
 
     def glances(self, keys: Sequence[str]) -> list[list[bytes | None]]:
         """`values`, again and again."""
-        return [self.values(keys) for _ in range(_GLANCES)]
+        until = time.monotonic() + _GLANCES_S
+        found = [self.values(keys)]
+        while time.monotonic() < until:
+            found.append(self.values(keys))
+        return found
 
     def _value(self, key: str) -> bytes | None:
         try:

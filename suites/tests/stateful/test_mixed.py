@@ -150,12 +150,9 @@ class MixedMachine(RuleBasedStateMachine):
         after = [self.model.values.get(key) for key in KEYS]
         everyone = [self.submit(peer, one, "values", KEYS) for peer, one in self.everyone()]
         for asked in readers:
-            for key, *seen in zip(KEYS, *self.answer(asked), strict=True):
-                place = KEYS.index(key)
-                fresh = seen.index(after[place]) if after[place] in seen else len(seen)
-                if before[place] != after[place]:
-                    assert seen[:fresh] == [before[place]] * fresh
-                assert seen[fresh:] == [after[place]] * (len(seen) - fresh)
+            for was, now, *seen in zip(before, after, *self.answer(asked), strict=True):
+                fresh = seen.index(now) if now in seen else len(seen)
+                assert seen == [was] * fresh + [now] * (len(seen) - fresh)
         for asked in everyone:
             assert self.answer(asked) == after
         return said
