@@ -236,7 +236,7 @@ def table_of(found: list[dict[str, Any]]) -> list[str]:
 
 def _row_of(own: list[dict[str, Any]], nothing: dict[int, float]) -> str:
     def middle(part: str, name: str) -> float:
-        return statistics.median(one[part][name] for one in own)
+        return float(statistics.median(one[part][name] for one in own))
 
     saves = statistics.median(one["saves_per_second"] for one in own)
     ratio = statistics.median(one["saves_per_second"] / nothing[one["round"]] for one in own)

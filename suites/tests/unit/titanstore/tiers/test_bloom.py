@@ -14,6 +14,7 @@ from crc32c import crc32c
 from hypothesis import HealthCheck, given, settings
 
 from titanstore import EmbeddingStore, NotFoundError, StoreConfig
+from titanstore.segments.disk import boot_id
 from titanstore.tiers import bloom
 from titanstore.tiers.bloom import BloomFilter
 
@@ -417,7 +418,7 @@ def test_a_filter_of_version_1_is_not_believed_and_its_readers_are_told(tmp_path
     with EmbeddingStore.open(tmp_path, OFF) as store:
         store.put("k1", VECTOR)
         store_id = store._folder.store_id
-    fields = (b"TBLM", 1, 7, store_id, bloom.boot_id(), 8 * 1_000)
+    fields = (b"TBLM", 1, 7, store_id, boot_id(), 8 * 1_000)
     covered = bloom._HEADER.pack(*fields, 0)[:-4]
     head = covered + crc32c(covered).to_bytes(4, "little") + bytes(4) + b"\2"
     (tmp_path / "BLOOM").write_bytes(head.ljust(128, b"\0") + bytes(1_000))
