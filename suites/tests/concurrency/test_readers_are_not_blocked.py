@@ -200,7 +200,7 @@ def test_a_stopped_writer_stops_nobody(tmp_path: Path, reader: Callable[[], str]
     ):
         assert writer.stdout is not None
         try:
-            for _ in range(12):
+            for _ in range(6):
                 acknowledged = int(writer.stdout.readline())
                 time.sleep(rng.uniform(0, 0.003))
                 os.kill(writer.pid, signal.SIGSTOP)

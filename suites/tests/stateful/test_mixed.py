@@ -304,7 +304,7 @@ def run(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> None
 
 
 def test_threads_and_processes_mixed() -> None:
-    run(MixedMachine, examples=6, steps=20)
+    run(MixedMachine, examples=5, steps=15)
 
 
 def test_threads_and_processes_mixed_and_killed_at_length() -> None:
