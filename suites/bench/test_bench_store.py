@@ -105,7 +105,7 @@ def test_bench_membership(
     benchmark: Any, tmp_path: Path, size: Size, asked: str, which: str
 ) -> None:
     """`key in store`, a batch of keys made beforehand: does the Bloom filter pay (0004)?"""
-    count = {"smoke": 2_000, "full": 100_000}[size]
+    count = {"smoke": 2_000, "full": 20_000}[size]
     config = StoreConfig(bloom=asked == "filter", durability="power_cut_may_lose_store")
     keys = [embedding_key("bench", str(number)) for number in range(count)]
     with EmbeddingStore.open(tmp_path, config) as store:
