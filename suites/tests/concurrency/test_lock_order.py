@@ -13,15 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixtures.lock_order import (
-    ORDER,
-    SIGNALS,
-    LockOrderError,
-    StallError,
-    Watch,
-    locks_made,
-    watching,
-)
+from fixtures.lock_order import LockOrderError, StallError, Watch, watching
+from fixtures.locks import ORDER, SIGNALS, locks_made
 from titanstore import EmbeddingStore, StoreConfig
 
 FAST = StoreConfig(durability="power_cut_may_lose_store")
