@@ -23,6 +23,7 @@ LONG = (
     "suites/tests/proofs/test_prove.py",  # harness prove
     "suites/tests/soak/test_simulated.py::test_a_leak_of_40_kb",  # harness prove
     "suites/tests/soak/test_simulated.py::test_one_seed",
+    "suites/tests/stateful/test_mixed.py::test_threads_and_processes_mixed_and_killed",
     "suites/tests/stateful/test_settings_together.py",
     "suites/tests/unit/harness/compare/test_callgrind.py",
     "suites/tests/unit/harness/hotpaths/test_profile.py",

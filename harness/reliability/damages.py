@@ -124,6 +124,8 @@ def _read(rehearsal: Rehearsal, folder: Path, damage: Damage) -> tuple[str, list
         raise HarnessError(f"a child ended with {status} and said nothing")
     for outcome in sorted(outcomes):
         if outcome.startswith("refused"):
+            if damage.path == "BLOOM":
+                what.append(f"a damaged filter is believed: {outcome}")
             return outcome, what
     return "reported" if "reported" in outcomes else "all right", what
 

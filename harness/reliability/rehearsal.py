@@ -150,7 +150,7 @@ def verify(rehearsal: Rehearsal, folder: Path, acknowledged: int) -> list[str]:
 
 
 def _verified(rehearsal: Rehearsal, folder: Path, acknowledged: int) -> list[str]:
-    scenario = rehearsal.scenario
+    scenario = rehearsal.scenario.afterwards
     faults = []
     # one that was being made may not be there yet, or be there in part
     if acknowledged or (folder / "STORE").exists():
@@ -178,7 +178,7 @@ def _opened_for_reading(
     folder: Path, rehearsal: Rehearsal, acknowledged: int
 ) -> ReferenceSubject | None:
     try:
-        return opened(folder, rehearsal.scenario, read_only=True)
+        return opened(folder, rehearsal.scenario.afterwards, read_only=True)
     except ReferenceSubject.errors:
         if acknowledged or rehearsal.states[0].vectors:
             raise

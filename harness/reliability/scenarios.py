@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,8 @@ class Scenario:
     ----------
     prepare
         Makes the store in a folder; it then counts as being on the disk, all of it.
+    settings_after
+        Whoever looks at it afterwards has; those of the scenario where they are not given.
     has_small_map
         LMDB's map begins so small that it has to grow.
     """
@@ -88,7 +90,14 @@ class Scenario:
     prepare: Callable[[Path], None]
     steps: tuple[Step, ...]
     settings: dict[str, object] = field(default_factory=dict)
+    settings_after: dict[str, object] | None = None
     has_small_map: bool = False
+
+    @property
+    def afterwards(self) -> Scenario:
+        """The same for whoever looks at its store afterwards."""
+        after = self.settings_after
+        return self if after is None else replace(self, settings=after)
 
 
 def opened(
@@ -265,6 +274,13 @@ SCENARIOS = {
                 Step(act=lambda s: s.put_many(["n0", "a0"], rows(3, 2))),
                 Step(act=lambda s: s.delete(["a1", "n0"])),
             ),
+        ),
+        Scenario(
+            id="bloom-off",
+            prepare=lambda folder: _few(folder, {"bloom": True}),
+            settings={"bloom": False},
+            settings_after={"bloom": True},  # it must not be believed again
+            steps=(Step(act=lambda s: s.put_many(["n0", "a0"], rows(3, 2))),),
         ),
         Scenario(
             id="raw",

@@ -67,6 +67,7 @@ class StoreCheck:
         vectors = self._walk(lambda: self._check_entries(progress), "entries")
         documents = self._walk(self._check_documents, "documents")
         self._walk(self._check_versions, "versions")
+        self._check_bloom()
         return CheckReport(
             segments=segments,
             vectors=vectors,
@@ -84,6 +85,15 @@ class StoreCheck:
 
     def _note(self, error: StoreError, place: str) -> None:
         self._problems.append(Problem(kind=error.kind, place=place, message=str(error)))
+
+    def _check_bloom(self) -> None:
+        damaged = 0 if self._bloom is None else self._bloom.damaged_blocks()
+        if damaged:
+            message = (
+                f"{damaged} of its blocks are damaged and not believed; whoever opens the store "
+                "next to write builds it anew"
+            )
+            self._note(CorruptionError(message, ErrorKind.BAD_BLOOM), "BLOOM")
 
     def _check_segments(self) -> int:
         with self._catalog.reading() as view:
@@ -125,7 +135,7 @@ class StoreCheck:
                 raise CorruptionError("the catalog leads to another key", ErrorKind.BAD_CATALOG)
             if self._bloom is not None and not self._bloom.may_contain(fingerprint):
                 raise CorruptionError(
-                    "BLOOM is damaged, the key would not be found: remove the file",
+                    "BLOOM lacks the key, it would not be found: remove the file",
                     ErrorKind.BAD_BLOOM,
                 )
             self._check_row(address, record, decode_frame(record.frame))

@@ -166,7 +166,7 @@ class Rooms:
             self._writer.full.add(last.segment)  # what reads it as such knows no rows
         if config.bloom:
             self.bloom = BloomFilter.open(folder.bloom, folder.store_id, read_only=False)
-            if self.bloom is None or self.bloom.is_full:
+            if self.bloom is None or self.bloom.is_worn:
                 self._rebuild_bloom()
         else:
             BloomFilter.discard(folder.bloom)  # it would miss the keys written from now on
@@ -222,7 +222,7 @@ class Rooms:
         """Tell the filter of keys that are about to become visible."""
         if self.bloom is None:
             return
-        if self.bloom.is_full:
+        if self.bloom.is_worn:
             self._rebuild_bloom()
             self.cascade.cold.bloom = self.bloom
         self.bloom.add(fingerprints)

@@ -97,3 +97,28 @@ def test_bench_open_does_not_depend_on_size(benchmark: Any, tmp_path: Path, size
     reopen: Callable[[], int] = opened
     assert benchmark.pedantic(reopen, rounds=ROUNDS[size]) == sizes[-1]
     benchmark.extra_info["vectors"] = sizes[-1]
+
+
+@pytest.mark.parametrize("which", ["absent", "present"])
+@pytest.mark.parametrize("asked", ["catalog", "filter"])
+def test_bench_membership(
+    benchmark: Any, tmp_path: Path, size: Size, asked: str, which: str
+) -> None:
+    """`key in store`, a batch of keys made beforehand: does the Bloom filter pay (0004)?"""
+    count = {"smoke": 2_000, "full": 20_000}[size]
+    config = StoreConfig(bloom=asked == "filter", durability="power_cut_may_lose_store")
+    keys = [embedding_key("bench", str(number)) for number in range(count)]
+    with EmbeddingStore.open(tmp_path, config) as store:
+        store.put_many(keys, np.ones((count, 1), np.float32))
+        wanted = which == "present"
+        sample = (
+            keys[:: count // 2_000] if wanted else [embedding_key("no", k) for k in keys[:2_000]]
+        )
+        answers: list[bool] = []
+
+        def timed() -> None:
+            answers[:] = [key in store for key in sample]
+
+        benchmark.pedantic(timed, rounds=ROUNDS[size], warmup_rounds=1)
+        assert answers == [wanted] * len(sample)
+    benchmark.extra_info["keys"] = len(sample)
