@@ -53,8 +53,10 @@ $(VENV)/.docs: requirements-docs.lock $(READY)
 	touch $@
 
 lock:  ## resolve the lock file anew (needs uv)
-	uv pip compile pyproject.toml --extra bedrock --extra langchain --extra lance --extra metrics --extra top --extra harness --extra rivals --group dev --universal \
+	uv pip compile pyproject.toml --extra bedrock --extra langchain --extra lance --extra shared --extra metrics --extra top --extra harness --extra rivals --group dev --universal \
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock
+	uv pip compile pyproject.toml --extra scale --constraints requirements.lock --universal \
+	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements-scale.lock
 	uv pip compile --group docs --constraints requirements.lock --universal \
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements-docs.lock
 

@@ -1,0 +1,157 @@
+"""Arithmetic of a large job: bytes, partitions, hours, cost, out of figures that were measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_HOUR_S = 3600.0
+_MONTH_GB = 1e9
+_IVF_ROW_ID_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantities:
+    """What a plan is made of. Put in what you measured, and your prices.
+
+    Attributes
+    ----------
+    vectors, dimension
+        How many, of how many values.
+    frame_bytes
+        Of a vector in its compressed exact frame: `titanstore shared verify` tells the bytes of a
+        row, which are this, the search vector, and some 60 bytes of key, model and checksum.
+    search_value_bytes
+        2 for float16, 4 for float32.
+    row_bytes
+        Key, document, model, version, checksum.
+    part_rows
+        Vectors of an input file, which a worker writes whole.
+    load_rate, verify_rate, index_rate
+        Vectors a second, of one worker.
+    workers
+        Processes, a core each.
+    tokens, token_price, calls_rate
+        Tokens of a text; price of 1 000 tokens; calls a second that Bedrock lets an account make.
+        Tokens 0: vectors are there, none is embedded.
+    worker_price
+        Of a worker for an hour.
+    storage_price
+        Of 10^9 bytes for a month.
+    request_price
+        Of 1 000 writing requests.
+    """
+
+    vectors: int = 10**9
+    dimension: int = 1024
+    frame_bytes: float = 3300.0
+    search_value_bytes: int = 2
+    row_bytes: float = 60.0
+    part_rows: int = 100_000
+    load_rate: float = 1000.0
+    verify_rate: float = 1000.0
+    index_rate: float = 1000.0
+    workers: int = 64
+    tokens: float = 0.0
+    token_price: float = 0.00002
+    calls_rate: float = 100.0
+    worker_price: float = 0.05
+    storage_price: float = 0.023
+    request_price: float = 0.005
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            least = 0 if name in ("tokens", "row_bytes") or name.endswith("price") else 1e-9
+            if not least <= value < math.inf:
+                raise ValueError(f"{name} is a number of at least {least:g}, got {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What follows from quantities. Bytes, hours, and money in the unit of the prices."""
+
+    raw_bytes: float
+    data_bytes: float
+    index_bytes: float
+    parts: int
+    fragments: int
+    index_partitions: int
+    commit_bytes: float
+    driver_bytes: float
+    embed_hours: float
+    load_hours: float
+    verify_hours: float
+    index_hours: float
+    embed_cost: float
+    compute_cost: float
+    request_cost: float
+    storage_cost_month: float
+
+
+def plan(given: Quantities) -> Plan:
+    """The plan; each line is one product or quotient of what was given."""
+    row = given.frame_bytes + given.search_value_bytes * given.dimension + given.row_bytes
+    data = given.vectors * row
+    index = given.vectors * (given.dimension / 8 + _IVF_ROW_ID_BYTES)
+    parts = math.ceil(given.vectors / given.part_rows)
+    fragments = max(parts, math.ceil(given.vectors / 2**20))
+    hours = [
+        given.vectors / (rate * given.workers) / _HOUR_S
+        for rate in (given.load_rate, given.verify_rate, given.index_rate)
+    ]
+    embed_hours = given.vectors / given.calls_rate / _HOUR_S if given.tokens else 0.0
+    # while Bedrock is waited for, workers are paid too
+    paid = max(embed_hours, hours[0]) + hours[1] + hours[2]
+    return Plan(
+        raw_bytes=4.0 * given.dimension * given.vectors,
+        data_bytes=data,
+        index_bytes=index,
+        parts=parts,
+        fragments=fragments,
+        index_partitions=max(1, min(math.isqrt(given.vectors), given.vectors // 4096)),
+        commit_bytes=150.0 * fragments,
+        driver_bytes=16.0 * given.vectors,
+        embed_hours=embed_hours,
+        load_hours=hours[0],
+        verify_hours=hours[1],
+        index_hours=hours[2],
+        embed_cost=given.vectors * given.tokens / 1000 * given.token_price,
+        compute_cost=paid * given.workers * given.worker_price,
+        request_cost=(2 * parts + fragments) / 1000 * given.request_price,
+        storage_cost_month=(data + index) / _MONTH_GB * given.storage_price,
+    )
+
+
+def lines(given: Quantities, found: Plan) -> list[str]:
+    """The plan for people."""
+    return [
+        f"{given.vectors:,} vectors of {given.dimension} values, {given.workers} workers".replace(
+            ",", " "
+        ),
+        f"raw float32          {_bytes(found.raw_bytes)}",
+        f"data files           {_bytes(found.data_bytes)}"
+        f"  ({found.data_bytes / found.raw_bytes:.0%} of raw; search vectors are in it)",
+        f"index (1 byte for 8 values) {_bytes(found.index_bytes)}",
+        f"parts                {found.parts} input files of {given.part_rows} vectors",
+        f"fragments            {found.fragments}; one commit of {_bytes(found.commit_bytes)}",
+        f"index partitions     {found.index_partitions}",
+        f"memory of the driver {_bytes(found.driver_bytes)}",
+        f"embed                {_hours(found.embed_hours)}, cost {found.embed_cost:,.0f}",
+        f"write and read back  {_hours(found.load_hours)}",
+        f"verify once more     {_hours(found.verify_hours)}",
+        f"index                {_hours(found.index_hours)}",
+        f"cost: workers {found.compute_cost:,.0f}, requests {found.request_cost:,.2f}, "
+        f"storage {found.storage_cost_month:,.0f} a month",
+    ]
+
+
+def _bytes(count: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count:.0f} B"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
