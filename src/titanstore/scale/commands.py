@@ -113,7 +113,7 @@ def load(
     ray_address: str | None,
     **chosen: Any,
 ) -> None:
-    """Add the vectors of INPUTS to TABLE: files that `titanstore migrate` reads, or folders of them.
+    """Add the vectors of INPUTS to TABLE: what `titanstore migrate` reads, or folders of it.
 
     Each file is written by one worker and read back bit by bit; one commit at the end. Killed, the
     same command goes on. A key that is there is left; with other bits it is refused.

@@ -195,8 +195,9 @@ def commit(
 
     present = [each.metadata for each in dataset.get_fragments()]
     known = {each.id for each in present}
-    for index in dataset.list_indices():
-        known |= set(index.get("fragment_ids") or ())
+    for index in dataset.describe_indices():
+        for segment in index.segments:
+            known |= set(segment.fragment_ids)
     first = max(known, default=-1) + 1
     added = []
     for number, text in enumerate(fragments, first):
