@@ -136,10 +136,22 @@ def load(
 @click.option(_OPTION, "given", multiple=True, metavar="NAME=JSON", help="A field of the request.")
 @click.option("--text-field", default="text", show_default=True, help="Of JSON lines.")
 @click.option("--document-field", default="document", show_default=True, help="Of JSON lines.")
-@click.option("--parallel", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Calls of the model at a time, for each worker.",
+)
 @click.option("--bedrock-endpoint", metavar="URL", help="A Bedrock other than Amazon's.")
 @click.option("--bedrock-region", help="Of Bedrock.  [default: as boto3 finds it]")
-@click.option("--texts-per-part", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option(
+    "--texts-per-part",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Files of a folder that are one text each: how many are a part.",
+)
 @_values
 @_worked
 def embed(
@@ -160,8 +172,7 @@ def embed(
     """Embed the texts of INPUTS by Titan and add the vectors to TABLE; else as `load`.
 
     INPUTS are JSON lines (.jsonl, .ndjson, .gz), files that are one text each, or folders. Keys are
-    those of a Bedrock client over a store. --parallel calls of the model are under way for each
-    worker; --texts-per-part files of a folder are one part. A killed worker's part is done anew.
+    those of a Bedrock client over a store. A killed worker's part is embedded anew.
     """
     embedding = Embedding(
         options=_options(given), endpoint=bedrock_endpoint, region=bedrock_region, **chosen
@@ -253,7 +264,13 @@ def index_command(
 
 @group.command("compact")
 @_located
-@click.option("--rows", type=click.IntRange(min=1), default=1 << 20, show_default=True)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    default=1 << 20,
+    show_default=True,
+    help="Of a fragment, at most.",
+)
 @click.option(
     "--keep-hours",
     type=click.FloatRange(min=0),
@@ -283,7 +300,14 @@ def compact_command(
 @group.command()
 @_located
 @click.argument("key")
-@click.option("-k", "count", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option(
+    "--count",
+    "-k",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How many.",
+)
 @click.option("--version", type=click.IntRange(min=1), help="Of the table.  [default: latest]")
 def search(
     table: str,
@@ -315,6 +339,26 @@ def fetch_command(
     click.echo(f"{count} vectors, of version {found.version}")
 
 
+_MEANINGS = {
+    "vectors": "How many.",
+    "dimension": "Values of a vector.",
+    "frame_bytes": "Of a compressed exact frame.",
+    "search_value_bytes": "2 for float16, 4 for float32.",
+    "row_bytes": "Of key, document, model, version, checksum.",
+    "part_rows": "Vectors of an input file.",
+    "load_rate": "Vectors a second that a worker writes and reads back.",
+    "verify_rate": "Vectors a second that a worker verifies.",
+    "index_rate": "Vectors a second that a worker indexes.",
+    "workers": "Processes, a core each.",
+    "tokens": "Of a text; 0: nothing is embedded.",
+    "token_price": "Of 1 000 tokens.",
+    "calls_rate": "Calls a second that Bedrock lets the account make.",
+    "worker_price": "Of a worker for an hour.",
+    "storage_price": "Of 10^9 bytes for a month.",
+    "request_price": "Of 1 000 writing requests.",
+}
+
+
 def _quantities(command: _Command) -> _Command:
     for each in reversed(fields(Quantities)):
         command = click.option(
@@ -323,6 +367,7 @@ def _quantities(command: _Command) -> _Command:
             type=int if isinstance(each.default, int) else float,
             default=each.default,
             show_default=True,
+            help=_MEANINGS[each.name],
         )(command)
     return command
 

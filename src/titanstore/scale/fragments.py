@@ -11,12 +11,13 @@ import json
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from crc32c import crc32c
 
-from titanstore.errors import BusyError, ErrorKind
+from titanstore.errors import BusyError, ErrorKind, StoreError
 from titanstore.scale.location import Location, damaged, lance, reaching
 from titanstore.search.lance_schema import (
     STORED_COLUMNS,
@@ -93,15 +94,20 @@ def write_rows(
     import pyarrow as pa
 
     written = Written()
+    failures: list[Exception] = []  # Lance passes on the words of an error only
 
     def batches() -> Iterator[Any]:
         nonlocal written
-        for each in batches_of(rows, _BATCH_ROWS, _BATCH_BYTES):
-            written = written.joined((row.key, row.vector) for row in each)
-            yield from batch_of(each, shape.dimension, shape.values).table.to_batches()
+        try:
+            for each in batches_of(rows, _BATCH_ROWS, _BATCH_BYTES):
+                written = written.joined((row.key, row.vector) for row in each)
+                yield from batch_of(each, shape.dimension, shape.values).table.to_batches()
+        except Exception as error:
+            failures.append(error)
+            raise
 
     wanted = schema(shape.dimension, shape.values)
-    with reaching(location):
+    with _first_of(failures), reaching(location):
         found = lance().fragment.write_fragments(
             pa.RecordBatchReader.from_batches(wanted, batches()),
             location.uri,
@@ -118,6 +124,16 @@ def write_rows(
     if read != written:
         raise damaged(location, f"{read.rows} of {written.rows} rows came back as written")
     return listed, written
+
+
+@contextmanager
+def _first_of(failures: Sequence[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except StoreError:
+        if failures:
+            raise failures[0] from None
+        raise
 
 
 def read_batches(

@@ -37,9 +37,7 @@ def write_inputs(folder: Path) -> Path:
 
 
 def job_of(place: Location, inputs: Path) -> Job:
-    return Job(
-        table=place, parts=parts_of([inputs]), dimension=DIMENSION, vectors=SourceOptions()
-    )
+    return Job(table=place, parts=parts_of([inputs]), dimension=DIMENSION, vectors=SourceOptions())
 
 
 def place_of(uri: str, endpoint: str) -> Location:

@@ -1,4 +1,4 @@
-"""Risk: a bulk job that is killed, or run twice, loses or doubles a vector; or wrong ones get in."""
+"""Risk: a bulk job, killed or run twice, loses or doubles a vector, or lets in a wrong one."""
 
 from __future__ import annotations
 
@@ -178,9 +178,7 @@ def test_a_killed_job_goes_on_where_it_was(bucket: Location, inputs: Path) -> No
 @pytest.mark.parametrize(
     ("moment", "noted"), [("note 0", 0), ("note 3", 3), ("commit", PARTS), ("end", PARTS)]
 )
-def test_killed_at_every_moment(
-    place: Location, inputs: Path, moment: str, noted: int
-) -> None:
+def test_killed_at_every_moment(place: Location, inputs: Path, moment: str, noted: int) -> None:
     check_resumed(place, inputs, moment, noted)
 
 
@@ -210,9 +208,7 @@ def test_workers_that_always_die_end_the_job(
 
 def test_a_job_in_two_places_at_once(server: str, bucket: Location, inputs: Path) -> None:
     words = [sys.executable, "-m", "suites.tests.scale.children", "run_and_die"]
-    both = [
-        subprocess.Popen([*words, bucket.uri, server, str(inputs), "never"]) for _ in range(2)
-    ]
+    both = [subprocess.Popen([*words, bucket.uri, server, str(inputs), "never"]) for _ in range(2)]
     assert [each.wait(120) for each in both] == [0, 0]
     assert is_whole(bucket)
 
