@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,7 +95,7 @@ def _bad(message: str) -> InvalidInputError:
     return InvalidInputError(message, ErrorKind.BAD_SETTING)
 
 
-def lance() -> ModuleType:
+def lance() -> Any:
     """The package lance; raises InvalidInputError (MISSING_PACKAGE) where it is not installed."""
     try:
         import lance as found

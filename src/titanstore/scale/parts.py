@@ -244,7 +244,7 @@ def once(rows: Iterable[LanceRow]) -> Iterator[LanceRow]:
     """
     seen: dict[str, int] = {}
     for row in rows:
-        found = crc32c(row.vector)
+        found = crc32c(row.vector.data)
         if row.key not in seen:
             seen[row.key] = found
             yield row

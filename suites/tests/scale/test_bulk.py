@@ -273,7 +273,7 @@ def test_an_answer_without_a_vector_ends_the_job(
         run_job(job, LocalRunner())
     assert caught.value.kind is ErrorKind.NO_VECTOR
     assert len(SharedTable.open(folder)) == 0
-    with TitanResponder(ResponderOptions(throttle_pattern=(False, True))) as titan:
+    with TitanResponder(ResponderOptions(throttle_pattern=(*[False] * 10, True))) as titan:
         assert run_job(job, LocalRunner()).added == 12
         assert titan.outcomes["ThrottlingException"]
 
