@@ -132,7 +132,9 @@ def reaching(location: Location) -> Iterator[None]:
         said = _first_words(error)
         if "was not found" in said and "Dataset at path" in said:
             raise NotFoundError(f"no table at {location.uri}", ErrorKind.NO_STORE) from error
-        if _is_damage(said):
+        if "NoSuchBucket" in str(error):
+            said = "there is no such bucket"
+        elif _is_damage(said):
             raise damaged(location, said) from error
         raise StorageError(f"{location.uri}: {said}", ErrorKind.IO_FAILED) from error
     except BaseException as error:

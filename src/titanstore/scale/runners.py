@@ -78,8 +78,9 @@ class LocalRunner:
                         found = done.result()
                         del left[running.pop(done)]
                         yield found
-            finally:
+            except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 class RayRunner:

@@ -77,21 +77,21 @@ def is_whole(place: Location) -> bool:
 # ---------------------------------------------------------------- loading
 
 
-def test_a_job_adds_each_key_once_and_again_nothing(place: Location, inputs: Path) -> None:
-    job = job_of(place, inputs)
+def test_a_job_adds_each_key_once_and_again_nothing(folder: Location, inputs: Path) -> None:
+    job = job_of(folder, inputs)
     told: list[tuple[int, int]] = []
     done = run_job(job, LocalRunner(), lambda done, total: told.append((done, total)))
     assert (done.added, done.repeated) == (ROWS, (PARTS - 1) * OVERLAP)
     assert (done.parts, done.parts_now) == (PARTS, PARTS)
     assert done.vector_bytes == 4 * DIMENSION * PARTS * PART_ROWS
     assert told == [(number, PARTS) for number in range(PARTS + 1)]
-    assert is_whole(place)
+    assert is_whole(folder)
     again = run_job(job, LocalRunner())
     assert (again.parts_now, again.version, again.added) == (0, done.version, ROWS)
     (inputs / "0.npz").touch()  # another job, by the file's time: its keys are all there
-    other = run_job(job_of(place, inputs), LocalRunner())
+    other = run_job(job_of(folder, inputs), LocalRunner())
     assert (other.added, other.repeated, other.parts_now) == (0, PARTS * PART_ROWS, PARTS)
-    assert is_whole(place)
+    assert is_whole(folder)
 
 
 def test_keys_that_others_put_meanwhile_are_left_out(
@@ -171,12 +171,13 @@ def check_resumed(place: Location, inputs: Path, moment: str, noted: int) -> Non
     assert is_whole(place)
 
 
-def test_a_killed_job_goes_on_where_it_was(bucket: Location, inputs: Path) -> None:
-    check_resumed(bucket, inputs, "note 2", 2)
+def test_a_killed_job_goes_on_where_it_was(folder: Location, inputs: Path) -> None:
+    check_resumed(folder, inputs, "note 2", 2)
 
 
 @pytest.mark.parametrize(
-    ("moment", "noted"), [("note 0", 0), ("note 3", 3), ("commit", PARTS), ("end", PARTS)]
+    ("moment", "noted"),
+    [("note 0", 0), ("note 2", 2), ("note 3", 3), ("commit", PARTS), ("end", PARTS)],
 )
 def test_killed_at_every_moment(place: Location, inputs: Path, moment: str, noted: int) -> None:
     check_resumed(place, inputs, moment, noted)
@@ -374,34 +375,39 @@ def test_a_plan_is_the_product_of_what_was_given() -> None:
 # ---------------------------------------------------------------- the commands
 
 
+def called(*words: object, status: int = 0) -> str:
+    done = CliRunner().invoke(main, ["shared", *map(str, words)])
+    assert done.exit_code == status, done.output
+    return done.output
+
+
 def test_the_commands_do_it_all(server: str, bucket: Location, tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path / "inputs")
     there = [bucket.uri, "--endpoint", server]
-
-    def called(*words: object, status: int = 0) -> str:
-        done = CliRunner().invoke(main, ["shared", *map(str, words)])
-        assert done.exit_code == status, done.output
-        return done.output
-
     out = called("load", *there, inputs, "--dimension", DIMENSION)
     assert f"{ROWS} vectors added, 15 there already; {PARTS} of {PARTS} parts now" in out
     assert f"{ROWS} vectors," in called("verify", *there)
-    assert "refused" not in called("compact", *there, "--rows", 100)
+    assert "fragments became" in called("compact", *there, "--rows", 100)
     assert "key 3\n" in called("search", *there, "key 3", "-k", 1)
     assert called("fetch", *there, tmp_path / "store").startswith(f"{ROWS} vectors")
     assert "unknown-key" in called("search", *there, "nobody", status=2)
     assert "bad-setting" in called("index", *there, status=2)
+
+
+def test_the_command_embed(server: str, bucket: Location, tmp_path: Path) -> None:
     write_texts(tmp_path / "texts")
     words = ["--model", V2, "--bedrock-endpoint", server, "--bedrock-region", "us-east-1"]
-    option = ["--model-option", f"dimensions={256}"]
-    uri = bucket.uri + "2"
+    words += ["--endpoint", server, "--model-option", "dimensions=256"]
     with TitanResponder():
-        out = called("embed", uri, "--endpoint", server, tmp_path / "texts", *words, *option)
+        out = called("embed", bucket.uri, tmp_path / "texts", *words)
     assert "12 vectors added, 2 there already" in out
-    called("embed", uri, tmp_path, "--model", V2, "--model-option", "dimensions", status=2)
-    assert "1000000000".replace("1000000000", "1 000 000 000 vectors") in called("plan")
+
+
+def test_a_plan_is_printed_and_wrong_use_is_refused(tmp_path: Path) -> None:
+    assert "1 000 000 000 vectors" in called("plan")
     assert json.loads(called("plan", "--vectors", 1000, "--json"))["raw_bytes"] == 4_096_000
     called("plan", "--workers", 0, status=2)
+    called("embed", "t", tmp_path, "--model", V2, "--model-option", "dimensions", status=2)
 
 
 def test_without_the_packages_it_says_what_to_install(

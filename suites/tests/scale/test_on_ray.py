@@ -75,24 +75,43 @@ def test_a_worker_of_ray_is_killed_in_mid_job(
     assert is_whole(bucket)
 
 
-def test_the_commands_do_it_all_on_ray(server: str, bucket: Location, tmp_path: Path) -> None:
-    inputs = write_inputs(tmp_path / "inputs")
-    there = [bucket.uri, "--endpoint", server, "--ray", "--workers", 2]
-    assert f"{ROWS} vectors added" in shared("load", *there, inputs, "--dimension", DIMENSION)
+def on_ray(place: Location, server: str) -> list[object]:
+    return [place.uri, "--endpoint", server, "--ray", "--workers", 2]
+
+
+def test_texts_are_embedded_on_ray(server: str, bucket: Location, tmp_path: Path) -> None:
+    write_texts(tmp_path / "texts")
+    words = ["--model", V2, "--model-option", "dimensions=256"]
+    words += ["--bedrock-endpoint", server, "--bedrock-region", "us-east-1"]
     with TitanResponder():
-        write_texts(tmp_path / "texts")
-        uri, words = bucket.uri + "2", ["--model", V2, "--model-option", "dimensions=256"]
-        bedrock = ["--bedrock-endpoint", server, "--bedrock-region", "us-east-1"]
-        texts = tmp_path / "texts"
-        assert "12 vectors added" in shared("embed", uri, *there[1:], texts, *words, *bedrock)
-    rows = np.random.default_rng(3).standard_normal((300, DIMENSION), dtype=np.float32)
-    table = SharedTable.open(bucket)
-    table.put_many([f"more {number}" for number in range(300)], rows)
-    assert f"{ROWS + 300} vectors," in shared("verify", *there)
-    assert f"{ROWS + 300} vectors indexed" in shared("index", *there)
-    assert "fragments became 1" in shared("compact", *there)
+        out = shared("embed", *on_ray(bucket, server), tmp_path / "texts", *words)
+    assert "12 vectors added, 2 there already" in out
+    assert verify(bucket, LocalRunner()).is_clean
+
+
+def test_vectors_are_loaded_and_verified_on_ray(
+    server: str, bucket: Location, tmp_path: Path
+) -> None:
+    inputs, there = write_inputs(tmp_path / "inputs"), on_ray(bucket, server)
+    assert f"{ROWS} vectors added" in shared("load", *there, inputs, "--dimension", DIMENSION)
+    assert is_whole(bucket)
+    assert f"{ROWS} vectors," in shared("verify", *there)
+
+
+def test_a_table_is_indexed_and_compacted_on_ray(server: str, bucket: Location) -> None:
+    rows = np.random.default_rng(3).standard_normal((400, DIMENSION), dtype=np.float32)
+    table = SharedTable.create(bucket, DIMENSION)
+    for first in range(0, 400, 100):
+        keys = [f"key {number}" for number in range(first, first + 100)]
+        table.put_many(keys, rows[first : first + 100])
+    there = on_ray(bucket, server)
+    assert "400 vectors indexed" in shared("index", *there)
+    # rows of different parts of an index stay apart
+    assert "4 fragments became 2" in shared("compact", *there)
     table = SharedTable.open(bucket)
     assert {each.name for each in table.dataset.describe_indices()} == {"near", "by-key"}
-    assert table.search(rows[5], 1)[0].key == "more 5"
-    assert np.array_equal(table.get_many(["more 5"])[0].view(np.uint32), rows[5].view(np.uint32))
+    for number in (5, 399):
+        assert table.search(rows[number], 1)[0].key == f"key {number}"
+    found = np.stack(table.get_many([f"key {number}" for number in range(400)]))
+    assert np.array_equal(found.view(np.uint32), rows.view(np.uint32))
     assert verify(bucket, LocalRunner()).is_clean
