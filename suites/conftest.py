@@ -24,6 +24,7 @@ LONG = (
     "suites/tests/scale/test_bulk.py::test_a_job_in_two_places",
     "suites/tests/scale/test_bulk.py::test_a_killed_workers_part",
     "suites/tests/scale/test_bulk.py::test_killed_at_every_moment",
+    "suites/tests/scale/test_bulk.py::test_a_model_that_throttles",
     "suites/tests/scale/test_bulk.py::test_texts_are_embedded_once",
     "suites/tests/scale/test_bulk.py::test_the_command_embed",
     "suites/tests/scale/test_bulk.py::test_workers_that_always_die",

@@ -348,7 +348,7 @@ _MEANINGS = {
     "part_rows": "Vectors of an input file.",
     "load_rate": "Vectors a second that a worker writes and reads back.",
     "verify_rate": "Vectors a second that a worker verifies.",
-    "index_rate": "Vectors a second that a worker indexes.",
+    "multiply_rate": "Floating-point operations a second of a worker that indexes.",
     "workers": "Processes, a core each.",
     "tokens": "Of a text; 0: nothing is embedded.",
     "token_price": "Of 1 000 tokens.",

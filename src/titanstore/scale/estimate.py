@@ -8,6 +8,8 @@ from dataclasses import dataclass
 _HOUR_S = 3600.0
 _MONTH_GB = 1e9
 _IVF_ROW_ID_BYTES = 8
+_TRAINED_A_PARTITION = 64  # vectors, as `titanstore shared index` samples them
+_ROUNDS = 50  # of k-means, Lance's own most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +29,10 @@ class Quantities:
         Key, document, model, version, checksum.
     part_rows
         Vectors of an input file, which a worker writes whole.
-    load_rate, verify_rate, index_rate
+    load_rate, verify_rate
         Vectors a second, of one worker.
+    multiply_rate
+        Floating-point operations a second, of one worker that compares vectors with centroids.
     workers
         Processes, a core each.
     tokens, token_price, calls_rate
@@ -50,7 +54,7 @@ class Quantities:
     part_rows: int = 100_000
     load_rate: float = 1000.0
     verify_rate: float = 1000.0
-    index_rate: float = 1000.0
+    multiply_rate: float = 2e10
     workers: int = 64
     tokens: float = 0.0
     token_price: float = 0.00002
@@ -82,6 +86,7 @@ class Plan:
     embed_hours: float
     load_hours: float
     verify_hours: float
+    train_hours: float
     index_hours: float
     embed_cost: float
     compute_cost: float
@@ -96,12 +101,15 @@ def plan(given: Quantities) -> Plan:
     index = given.vectors * (given.dimension / 8 + _IVF_ROW_ID_BYTES)
     parts = math.ceil(given.vectors / given.part_rows)
     fragments = max(parts, math.ceil(given.vectors / 2**20))
+    partitions = max(1, min(math.isqrt(given.vectors), given.vectors // 4096))
+    compared = 2.0 * given.dimension * partitions / given.multiply_rate  # s, one with all centroids
     hours = [
-        given.vectors / (rate * given.workers) / _HOUR_S
-        for rate in (given.load_rate, given.verify_rate, given.index_rate)
+        each * given.vectors / given.workers / _HOUR_S
+        for each in (1 / given.load_rate, 1 / given.verify_rate, compared)
     ]
+    train_hours = compared * _TRAINED_A_PARTITION * partitions * _ROUNDS / _HOUR_S
     embed_hours = given.vectors / given.calls_rate / _HOUR_S if given.tokens else 0.0
-    # while Bedrock is waited for, workers are paid too
+    # while Bedrock is waited for, workers are paid too; one process trains
     paid = max(embed_hours, hours[0]) + hours[1] + hours[2]
     return Plan(
         raw_bytes=4.0 * given.dimension * given.vectors,
@@ -109,15 +117,16 @@ def plan(given: Quantities) -> Plan:
         index_bytes=index,
         parts=parts,
         fragments=fragments,
-        index_partitions=max(1, min(math.isqrt(given.vectors), given.vectors // 4096)),
+        index_partitions=partitions,
         commit_bytes=150.0 * fragments,
         driver_bytes=16.0 * given.vectors,
         embed_hours=embed_hours,
         load_hours=hours[0],
         verify_hours=hours[1],
+        train_hours=train_hours,
         index_hours=hours[2],
         embed_cost=given.vectors * given.tokens / 1000 * given.token_price,
-        compute_cost=paid * given.workers * given.worker_price,
+        compute_cost=(paid * given.workers + train_hours) * given.worker_price,
         request_cost=(2 * parts + fragments) / 1000 * given.request_price,
         storage_cost_month=(data + index) / _MONTH_GB * given.storage_price,
     )
@@ -126,24 +135,27 @@ def plan(given: Quantities) -> Plan:
 def lines(given: Quantities, found: Plan) -> list[str]:
     """The plan for people."""
     return [
-        f"{given.vectors:,} vectors of {given.dimension} values, {given.workers} workers".replace(
-            ",", " "
-        ),
+        f"{_whole(given.vectors)} vectors of {given.dimension} values, {given.workers} workers",
         f"raw float32          {_bytes(found.raw_bytes)}",
         f"data files           {_bytes(found.data_bytes)}"
         f"  ({found.data_bytes / found.raw_bytes:.0%} of raw; search vectors are in it)",
-        f"index (1 byte for 8 values) {_bytes(found.index_bytes)}",
+        f"index                {_bytes(found.index_bytes)}  (1 byte for 8 values, and 8)",
         f"parts                {found.parts} input files of {given.part_rows} vectors",
         f"fragments            {found.fragments}; one commit of {_bytes(found.commit_bytes)}",
         f"index partitions     {found.index_partitions}",
         f"memory of the driver {_bytes(found.driver_bytes)}",
-        f"embed                {_hours(found.embed_hours)}, cost {found.embed_cost:,.0f}",
+        f"embed                {_hours(found.embed_hours)}, cost {_whole(found.embed_cost)}",
         f"write and read back  {_hours(found.load_hours)}",
         f"verify once more     {_hours(found.verify_hours)}",
-        f"index                {_hours(found.index_hours)}",
-        f"cost: workers {found.compute_cost:,.0f}, requests {found.request_cost:,.2f}, "
-        f"storage {found.storage_cost_month:,.0f} a month",
+        f"index                {_hours(found.index_hours)}, after {_hours(found.train_hours)} of "
+        "training in one process",
+        f"cost                 workers {_whole(found.compute_cost)}, requests "
+        f"{found.request_cost:.2f}, storage {_whole(found.storage_cost_month)} a month",
     ]
+
+
+def _whole(number: float) -> str:
+    return f"{number:,.0f}".replace(",", " ")
 
 
 def _bytes(count: float) -> str:

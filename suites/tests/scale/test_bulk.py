@@ -274,6 +274,13 @@ def test_an_answer_without_a_vector_ends_the_job(
         run_job(job, LocalRunner())
     assert caught.value.kind is ErrorKind.NO_VECTOR
     assert len(SharedTable.open(folder)) == 0
+
+
+def test_a_model_that_throttles_is_asked_again(
+    server: str, folder: Location, tmp_path: Path
+) -> None:
+    write_texts(tmp_path / "texts")
+    job = embed_job(folder, server, tmp_path / "texts")
     with TitanResponder(ResponderOptions(throttle_pattern=(*[False] * 10, True))) as titan:
         assert run_job(job, LocalRunner()).added == 12
         assert titan.outcomes["ThrottlingException"]
@@ -350,7 +357,7 @@ def test_a_plan_is_the_product_of_what_was_given() -> None:
         part_rows=100_000,
         load_rate=1000,
         verify_rate=2000,
-        index_rate=4000,
+        multiply_rate=1e10,
         workers=100,
         tokens=100,
         token_price=0.00002,
@@ -365,7 +372,11 @@ def test_a_plan_is_the_product_of_what_was_given() -> None:
     assert found.verify_hours == pytest.approx(5_000 / 3600)
     assert found.embed_hours == pytest.approx(10**6 / 3600)
     assert found.embed_cost == pytest.approx(2000)
-    assert found.compute_cost == pytest.approx((10**6 + 5_000 + 2_500) / 3600 * 100 * 0.05)
+    compared = 2 * 1024 * 31_622 / 1e10
+    assert found.index_hours == pytest.approx(compared * 10**7 / 3600)
+    assert found.train_hours == pytest.approx(compared * 64 * 31_622 * 50 / 3600)
+    worked = 100 * (10**6 + 5_000 + compared * 10**7) + compared * 64 * 31_622 * 50
+    assert found.compute_cost == pytest.approx(worked / 3600 * 0.05)
     assert found.storage_cost_month == pytest.approx(3236 * 0.023)
     for name in ("vectors", "workers", "load_rate", "tokens"):
         with pytest.raises(ValueError, match=name):
