@@ -71,8 +71,8 @@ def run_job(job: Job, runner: Runner, progress: Told | None = None) -> JobReport
     AnswerError, MigrationError, CorruptionError, StorageError, BusyError, InvalidInputError
         Parts that are done stay done: the same job goes on from there.
     """
-    name = job.name
     table = SharedTable.create(job.table, job.dimension, job.values)
+    name = f"{job.name}-{table.identity}"
     ledger = Ledger(job.table, name)
     ended = ledger.ended()
     if ended is not None:

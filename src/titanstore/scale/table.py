@@ -7,6 +7,7 @@ nothing. Versions are Lance's: whoever reads stays at the version that he opened
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ from titanstore.types import Hit
 
 _ASKED_AT_ONCE = 1_000  # keys in one filter
 _BATCH_ROWS = 1_024
+_IDENTITY = b"titanstore.table"
 NEAR, BY_KEY = "near", "by-key"  # names of the indices
 
 
@@ -90,7 +92,8 @@ class SharedTable:
         try:
             table = cls.open(location)
         except NotFoundError:
-            wanted = schema(dimension, values)
+            identity = {_IDENTITY: secrets.token_hex(8).encode()}
+            wanted = schema(dimension, values).with_metadata(identity)
             with reaching(location):
                 try:
                     package.write_dataset(
@@ -110,6 +113,11 @@ class SharedTable:
                 ErrorKind.WRONG_DIMENSION,
             )
         return table
+
+    @property
+    def identity(self) -> str:
+        """Random digits that another table at this place, made after this one, would not have."""
+        return str((self.dataset.schema.metadata or {}).get(_IDENTITY, b"").decode())
 
     def latest(self) -> SharedTable:
         """The table as it is now."""

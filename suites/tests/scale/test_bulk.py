@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,6 +75,11 @@ def is_whole(place: Location) -> bool:
     return report.is_clean and report.rows == ROWS
 
 
+def name_of(job: Job) -> str:
+    """What a job is called on the table that is there."""
+    return f"{job.name}-{SharedTable.open(job.table).identity}"
+
+
 # ---------------------------------------------------------------- loading
 
 
@@ -91,6 +97,16 @@ def test_a_job_adds_each_key_once_and_again_nothing(folder: Location, inputs: Pa
     (inputs / "0.npz").touch()  # another job, by the file's time: its keys are all there
     other = run_job(job_of(folder, inputs), LocalRunner())
     assert (other.added, other.repeated, other.parts_now) == (0, PARTS * PART_ROWS, PARTS)
+    assert is_whole(folder)
+
+
+def test_a_table_made_anew_is_filled_anew(folder: Location, inputs: Path) -> None:
+    job = job_of(folder, inputs)
+    first = run_job(job, LocalRunner())
+    shutil.rmtree(folder.uri)  # the notes of the job stay
+    again = run_job(job, LocalRunner())
+    assert again.job != first.job
+    assert again.parts_now == PARTS
     assert is_whole(folder)
 
 
@@ -140,10 +156,11 @@ def test_a_key_with_two_vectors_ends_the_job(folder: Location, tmp_path: Path, w
 def test_a_torn_note_is_as_none(folder: Location, inputs: Path) -> None:
     job = job_of(folder, inputs)
     SharedTable.create(folder, DIMENSION)
-    list(LocalRunner().run(partial(jobs.write_part, job, job.name), job.parts[:2]))
+    name = name_of(job)
+    list(LocalRunner().run(partial(jobs.write_part, job, name), job.parts[:2]))
     (note,) = Path(folder.uri + ".jobs").rglob("part-000001-*.json")
     note.write_bytes(note.read_bytes()[:-3])
-    assert Ledger(folder, job.name).notes().keys() == {0}
+    assert Ledger(folder, name).notes().keys() == {0}
     assert run_job(job, LocalRunner()).parts_now == PARTS - 1
     assert is_whole(folder)
 
@@ -161,7 +178,7 @@ def killed_run(place: Location, inputs: Path, moment: str) -> int:
         timeout=120,
     )
     assert child.returncode == -9, child.stderr
-    return len(Ledger(place, job_of(place, inputs).name).notes())
+    return len(Ledger(place, name_of(job_of(place, inputs))).notes())
 
 
 def check_resumed(place: Location, inputs: Path, moment: str, noted: int) -> None:
