@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -52,9 +51,7 @@ from titanstore.scale import (
     verify,
 )
 from titanstore.scale import job as jobs
-from titanstore.scale.estimate import Quantities, plan
 from titanstore.scale.ledger import Ledger
-from titanstore.scale.repeats import Place, hashes_of, suspects
 
 V2 = "amazon.titan-embed-text-v2:0"
 
@@ -333,71 +330,6 @@ def test_jobs_that_cannot_be_meant_are_refused(folder: Location, tmp_path: Path)
     for missing in ([tmp_path / "nowhere"], []):
         with pytest.raises(MigrationError):
             parts_of(missing)
-
-
-# ---------------------------------------------------------------- parts of it
-
-
-def test_suspects_are_exactly_the_rows_that_share_a_hash(rng: np.random.Generator) -> None:
-    for _ in range(20):
-        parts = [rng.integers(0, 40, rng.integers(0, 20)).astype(np.uint64) for _ in range(3)]
-        others = [rng.integers(0, 60, 8).astype(np.uint64) for _ in range(2)]
-        every = [int(each) for part in parts for each in part]
-        there = {int(each) for other in others for each in other}
-        wanted = [
-            Place(number, row)
-            for number, part in enumerate(parts)
-            for row, each in enumerate(part)
-            if every.count(int(each)) > 1 or int(each) in there
-        ]
-        assert suspects(parts, others) == wanted
-    assert suspects([], []) == []
-
-
-def test_a_key_has_one_hash_whatever_stands_beside_it() -> None:
-    digests = [f"{number:032x}" for number in range(50)]
-    alone = hashes_of(pa.array(digests))
-    mixed = hashes_of(pa.array([*digests, "short", "ключ"]))
-    sliced = hashes_of(pa.array(["x" * 32, *digests]).slice(1))
-    chunked = hashes_of(pa.chunked_array([digests[:20], digests[20:]]))
-    assert len(set(mixed.tolist())) == 52
-    for other in (mixed[:50], sliced, chunked):
-        assert np.array_equal(alone, other)
-
-
-def test_a_plan_is_the_product_of_what_was_given() -> None:
-    given = Quantities(
-        vectors=10**9,
-        dimension=1024,
-        frame_bytes=1000,
-        row_bytes=52,
-        part_rows=100_000,
-        load_rate=1000,
-        verify_rate=2000,
-        multiply_rate=1e10,
-        workers=100,
-        tokens=100,
-        token_price=0.00002,
-        calls_rate=1000,
-    )
-    found = plan(given)
-    assert found.raw_bytes == 4.096e12
-    assert found.data_bytes == 3.1e12
-    assert found.index_bytes == 136e9
-    assert (found.parts, found.fragments, found.index_partitions) == (10_000, 10_000, 31_622)
-    assert found.load_hours == pytest.approx(10**4 / 3600)
-    assert found.verify_hours == pytest.approx(5_000 / 3600)
-    assert found.embed_hours == pytest.approx(10**6 / 3600)
-    assert found.embed_cost == pytest.approx(2000)
-    compared = 2 * 1024 * 31_622 / 1e10
-    assert found.index_hours == pytest.approx(compared * 10**7 / 3600)
-    assert found.train_hours == pytest.approx(compared * 64 * 31_622 * 50 / 3600)
-    worked = 100 * (10**6 + 5_000 + compared * 10**7) + compared * 64 * 31_622 * 50
-    assert found.compute_cost == pytest.approx(worked / 3600 * 0.05)
-    assert found.storage_cost_month == pytest.approx(3236 * 0.023)
-    for name in ("vectors", "workers", "load_rate", "tokens"):
-        with pytest.raises(ValueError, match=name):
-            Quantities(**{name: -1})
 
 
 # ---------------------------------------------------------------- the commands
