@@ -51,7 +51,9 @@ from titanstore.scale import (
     verify,
 )
 from titanstore.scale import job as jobs
+from titanstore.scale.fragments import commit
 from titanstore.scale.ledger import Ledger
+from titanstore.scale.work import write_part
 
 V2 = "amazon.titan-embed-text-v2:0"
 
@@ -110,7 +112,7 @@ def test_a_table_made_anew_is_filled_anew(folder: Location, inputs: Path) -> Non
 def test_keys_that_others_put_meanwhile_are_left_out(
     folder: Location, inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, commit = vectors_of(ROWS), jobs.commit
+    rows = vectors_of(ROWS)
     SharedTable.create(folder, DIMENSION).put_many(["key 0"], rows[:1])
     chosen = [7, 60, 61]
 
@@ -154,7 +156,7 @@ def test_a_torn_note_is_as_none(folder: Location, inputs: Path) -> None:
     job = job_of(folder, inputs)
     SharedTable.create(folder, DIMENSION)
     name = name_of(job)
-    list(LocalRunner().run(partial(jobs.write_part, job, name), job.parts[:2]))
+    list(LocalRunner().run(partial(write_part, job, name), job.parts[:2]))
     (note,) = Path(folder.uri + ".jobs").rglob("part-000001-*.json")
     note.write_bytes(note.read_bytes()[:-3])
     assert Ledger(folder, name).notes().keys() == {0}
