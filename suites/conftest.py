@@ -22,6 +22,7 @@ LONG = (
     "suites/tests/proofs/test_compare.py::test_a_real_comparison_of_equal_code",
     "suites/tests/proofs/test_prove.py",  # harness prove
     "suites/tests/scale/test_bulk.py::test_a_job_in_two_places",
+    "suites/tests/scale/test_bulk.py::test_a_killed_job_goes_on",
     "suites/tests/scale/test_bulk.py::test_a_killed_workers_part",
     "suites/tests/scale/test_bulk.py::test_killed_at_every_moment",
     "suites/tests/scale/test_bulk.py::test_a_model_that_throttles",
