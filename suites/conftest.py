@@ -21,6 +21,18 @@ LONG = (
     "suites/tests/proofs/test_compare.py::test_a_function_slowed_by_30",  # harness prove
     "suites/tests/proofs/test_compare.py::test_a_real_comparison_of_equal_code",
     "suites/tests/proofs/test_prove.py",  # harness prove
+    "suites/tests/scale/test_bulk.py::test_a_job_in_two_places",
+    "suites/tests/scale/test_bulk.py::test_a_killed_job_goes_on",
+    "suites/tests/scale/test_bulk.py::test_a_killed_workers_part",
+    "suites/tests/scale/test_bulk.py::test_killed_at_every_moment",
+    "suites/tests/scale/test_bulk.py::test_a_model_that_throttles",
+    "suites/tests/scale/test_bulk.py::test_texts_are_embedded_once",
+    "suites/tests/scale/test_bulk.py::test_the_command_embed",
+    "suites/tests/scale/test_bulk.py::test_workers_that_always_die",
+    "suites/tests/scale/test_on_ray.py",
+    "suites/tests/scale/test_shared_table.py::test_a_reader_in_s3",
+    "suites/tests/scale/test_shared_table.py::test_an_unreachable_endpoint",
+    "suites/tests/scale/test_shared_table.py::test_many_commits",
     "suites/tests/soak/test_simulated.py::test_a_leak_of_40_kb",  # harness prove
     "suites/tests/soak/test_simulated.py::test_one_seed",
     "suites/tests/stateful/test_mixed.py::test_threads_and_processes_mixed_and_killed",

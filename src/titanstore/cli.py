@@ -21,6 +21,7 @@ from titanstore.exporter.commands import alerts, dashboard, finite, serve_metric
 from titanstore.migration.commands import command as migrate_command
 from titanstore.monitor.live import is_terminal, snapshot_json, snapshot_lines, watch
 from titanstore.rebuild import rebuild_from_lance
+from titanstore.scale.commands import group as shared_group
 from titanstore.settings.facts import facts_of
 from titanstore.settings.origins import explain
 from titanstore.settings.page import as_values, page
@@ -386,5 +387,5 @@ def config(path: Path | None, file: Path | None, given: tuple[str, ...], as_json
         sys.exit(2)
 
 
-for _command in (migrate_command, serve_metrics, alerts, dashboard):
+for _command in (migrate_command, serve_metrics, alerts, dashboard, shared_group):
     main.add_command(_command)

@@ -69,6 +69,7 @@ class ErrorKind(StrEnum):
     SOURCE_CHANGED = "source-changed"
     NOT_AS_WRITTEN = "not-as-written"
     MISSING_PACKAGE = "missing-package"
+    TOO_MANY_WRITERS = "too-many-writers"
 
 
 class StoreError(Exception):
@@ -99,7 +100,7 @@ class NewerFormatError(StoreError):
 
 
 class BusyError(StoreError):
-    """Another process or object has the store open for writing."""
+    """Others write: one has the store open for it, or many were faster on a shared table."""
 
 
 class ReadOnlyError(StoreError):
