@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from titanstore.codec.choose import decode_frames, decode_parsed
 from titanstore.errors import CorruptionError, NewerFormatError, StoreError
 from titanstore.search.distance import Metric, distances
+from titanstore.search.mask import blank_mask
 from titanstore.search.quantise import Queries, Rows, intervals
 from titanstore.search.scope import Scope
 from titanstore.segments.layout import Address, Record
@@ -181,8 +182,9 @@ class FlatScan:
                 lower, upper = score_rows(plane.rows[block], queries, self._metric)
                 self._room.bounds = lower, upper
                 if not mask[block].all():
+                    is_out = np.logical_not(mask[block], out=blank_mask(lower.shape[1]))
                     for each in (lower, upper):
-                        each[:, ~mask[block]] = np.nan  # less than nothing, and sorted last
+                        np.copyto(each, np.nan, where=is_out)  # less than nothing, sorted last
                 seen = np.concatenate([nearest, upper], axis=1)
                 seen.partition(k - 1, axis=1)
                 nearest = seen[:, :k].copy()
@@ -295,7 +297,8 @@ class FlatScan:
 
 def _open_rows(lower: Wide, upper: Wide, limits: Wide, base: int) -> _Open:
     """Those of a block, (queries, rows), whose lower bound is within their query's limit."""
-    at, count = _indices(lower <= limits)
+    is_open = np.less_equal(lower, limits, out=blank_mask(lower.size).reshape(lower.shape))
+    at, count = _indices(is_open)
     width = lower.shape[1]
     bounds = (each.ravel().take(at) for each in (lower, upper))
     return _Open(at // width, at % width + base, *bounds).blanked(count)
@@ -304,7 +307,7 @@ def _open_rows(lower: Wide, upper: Wide, limits: Wide, base: int) -> _Open:
 def _indices(is_chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
     """Flat indices of what is chosen, and how many; the last cell's fills up to _OPEN_MIN."""
     count = int(np.count_nonzero(is_chosen))
-    filled = np.zeros(is_chosen.size + _OPEN_MIN, np.bool_)
+    filled = blank_mask(is_chosen.size + _OPEN_MIN)
     filled[: is_chosen.size] = is_chosen.ravel()
     filled[is_chosen.size :][: max(0, _OPEN_MIN - count)] = True
     at = np.flatnonzero(filled)

@@ -12,13 +12,12 @@ from titanstore.catalog.catalog import Catalog
 from titanstore.catalog.views import CatalogView
 from titanstore.errors import CorruptionError, ErrorKind
 from titanstore.keys import untagged_key
+from titanstore.search.mask import Mask, blank_mask
 from titanstore.segments.layout import Address
 from titanstore.segments.marks import CURRENT, MarkArray
 from titanstore.segments.plane import Plane
 from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.cold import match_record
-
-Mask = NDArray[np.bool_]
 
 
 class Scope(NamedTuple):
@@ -99,10 +98,10 @@ def look(
             count += int(np.count_nonzero(known))
             if plane.dimension != dimension:
                 continue
-            mask = np.zeros(len(plane.rows), np.bool_)
+            mask = blank_mask(len(plane.rows))
             np.equal(known, CURRENT, out=mask[: len(known)])
             # a row behind the last marked one may be about to be marked
-            scanned[plane.number] = len(mask) - int(np.argmax(mask[::-1])) if mask.any() else 0
+            scanned[plane.number] = mask.tobytes().rfind(1) + 1
             planes.append((plane, mask))
         has_rows = any(mask.any() for _, mask in planes)
         all_have_rows = view.all_have_rows()

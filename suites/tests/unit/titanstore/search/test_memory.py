@@ -52,3 +52,40 @@ def test_memory_of_searches(tmp_path: Path) -> None:
     assert found["single_kb"] < 8_000
     # all scores at once would take 320 MB
     assert found["batch_peak_kb"] < 80_000
+
+
+_GROWING = """
+import json, sys
+import numpy as np
+from titanstore import EmbeddingStore, StoreConfig
+
+def anonymous_kb():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+
+config = StoreConfig(
+    durability="power_cut_may_lose_store", memory_bytes_max=20_000, hot_bytes_max=10_000
+)
+store = EmbeddingStore.open(sys.argv[1], config)
+rows = np.random.default_rng(0).standard_normal((600, 16)).astype(np.float32)
+store.put_many([f"{place}" for place in range(200)], rows[:200])
+store.delete(["3"])
+
+def grow(places):
+    for place in places:
+        store.put(f"{place}", rows[place])
+        for query in rows[:3]:
+            store.search(query)
+
+grow(range(200, 300))  # what is made on first use is there
+before = anonymous_kb()
+grow(range(300, 600))
+print(json.dumps({"growth_kb": anonymous_kb() - before}))
+"""
+
+
+def test_a_plane_that_grows_row_by_row_leaves_no_masks_behind(tmp_path: Path) -> None:
+    """A simulated day found it: numpy kept masks of each number of rows below 1 024."""
+    command = [sys.executable, "-c", _GROWING, str(tmp_path)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert json.loads(run.stdout)["growth_kb"] < 70
