@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: gate test test-long test-ray lint docs rivals bench baseline timings trend lock clean
+.PHONY: gate test test-long test-scale lint docs rivals bench baseline timings trend lock clean
 
 gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
@@ -16,8 +16,8 @@ test: $(READY)  ## all tests but those that take long
 test-long: $(READY)  ## the tests that `make test` has no time for
 	$(BIN)/pytest -q -n auto --dist loadfile -m long
 
-test-ray: $(VENV)/.scale  ## bulk jobs on Ray, which `make test-long` skips
-	$(BIN)/pytest -q -m long suites/tests/scale/test_on_ray.py
+test-scale: $(VENV)/.scale  ## shared tables, bulk jobs, Ray: what `make test` has no packages for
+	$(BIN)/pytest -q -m 'long or not long' suites/tests/scale
 
 lint: $(READY)  ## format, rules, types, layers
 	$(BIN)/ruff format --check .
@@ -67,7 +67,7 @@ $(VENV)/.scale: requirements-scale.lock $(READY)
 	touch $@
 
 lock:  ## resolve the lock file anew (needs uv)
-	uv pip compile pyproject.toml --extra bedrock --extra langchain --extra lance --extra shared --extra metrics --extra top --extra harness --extra rivals --group dev --universal \
+	uv pip compile pyproject.toml --extra bedrock --extra langchain --extra lance --extra metrics --extra top --extra harness --extra rivals --group dev --universal \
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock
 	uv pip compile pyproject.toml --extra scale --constraints requirements.lock --universal \
 	    --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements-scale.lock

@@ -19,7 +19,11 @@ LONG = (
     "suites/tests/migration/test_interrupted.py",
     "suites/tests/operations/test_runbooks.py",  # ops.ready
     "suites/tests/proofs/test_compare.py::test_a_function_slowed_by_30",  # harness prove
+    "suites/tests/proofs/test_compare.py::test_a_base_older_than_its_benchmarks_is_shown_and_never_passes[slower]",
+    "suites/tests/proofs/test_compare.py::test_a_calibration_begun_anew",
     "suites/tests/proofs/test_compare.py::test_a_real_comparison_of_equal_code",
+    "suites/tests/proofs/test_compare.py::test_times_of_a_base_older_than_its_benchmarks",
+    "suites/tests/proofs/test_compare.py::test_uncommitted_changes_are_compared_as_head",
     "suites/tests/proofs/test_prove.py",  # harness prove
     "suites/tests/scale/test_bulk.py::test_a_job_in_two_places",
     "suites/tests/scale/test_bulk.py::test_a_killed_job_goes_on",
@@ -39,6 +43,7 @@ LONG = (
     "suites/tests/stateful/test_settings_together.py",
     "suites/tests/unit/harness/compare/test_callgrind.py",
     "suites/tests/unit/harness/hotpaths/test_profile.py",
+    "suites/tests/unit/harness/measures/test_client_measure.py",  # make gate
     "suites/tests/unit/harness/measures/test_search_measures.py",  # make gate
     "suites/tests/unit/harness/memory/test_profile.py",
     "suites/tests/unit/harness/scale/test_smoke.py",

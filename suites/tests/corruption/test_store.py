@@ -241,9 +241,10 @@ def test_a_newer_format(copy: Path, place: str) -> None:
         with EmbeddingStore.open(copy, CONFIG, read_only=True) as store:
             record = store._cascade.cold.find(stored_key("gaussians 0"))
             assert record is not None
-            at = record.end - len(record.frame) if place == "frame" else 4
+            stored = len(record.frame) - record.header.dimension * record.header.has_codes
+            at = record.end - stored if place == "frame" else 4
         segment = copy / "segments" / "00001.seg"
-        flip(segment, at, 0x30 if place == "frame" else 4)
+        flip(segment, at, 0x40 if place == "frame" else 4)
         if place == "frame":  # a later release writes a check that fits
             data = bytearray(segment.read_bytes())
             start = record.offset

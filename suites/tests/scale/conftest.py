@@ -18,7 +18,7 @@ SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCY"
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """Endpoint of moto's server; children that it lets in find their credentials as users do."""
-    pytest.importorskip("lance", reason="needs pylance: pip install titanstore[shared]")
+    pytest.importorskip("lance", reason="needs pylance: make test-scale")
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").disabled = True
@@ -59,14 +59,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     if request.param == "bucket":
         found: Location = request.getfixturevalue("bucket")
         return found
-    pytest.importorskip("lance", reason="needs pylance: pip install titanstore[shared]")
+    pytest.importorskip("lance", reason="needs pylance: make test-scale")
     return Location(uri=str(tmp_path / "titan.lance"))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Location:
     """A place for a table in a folder."""
-    pytest.importorskip("lance", reason="needs pylance: pip install titanstore[shared]")
+    pytest.importorskip("lance", reason="needs pylance: make test-scale")
     return Location(uri=str(tmp_path / "titan.lance"))
 
 

@@ -1,6 +1,6 @@
 """Risk: what works here does not on Ray, or a worker killed there loses or doubles a vector.
 
-Ray is not in requirements.lock: `make test-ray` installs it and runs these.
+Ray is not in requirements.lock: `make test-scale` installs it and runs these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from titanstore.scale import LocalRunner, Location, SharedTable, verify
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("lance_ray") is None,
-    reason="ray and lance-ray are not installed: make test-ray",
+    reason="ray and lance-ray are not installed: make test-scale",
 )
 ROOT = Path(__file__).resolve().parents[3]
 DYING = """
