@@ -1,8 +1,8 @@
 """A flag for each row, in arrays that numpy gives back.
 
 numpy keeps freed arrays below 1 kB for the next one of the same number of bytes, up to seven of
-each. A plane has another number of rows after each write: over a day of writes and searches the
-arrays kept of masks came to 30 kB an hour (reports/decisions/0019).
+each. A plane has another number of rows after each write: of masks as long as that it kept 30 kB
+an hour of a simulated day (reports/decisions/0019).
 """
 
 from __future__ import annotations
