@@ -14,16 +14,31 @@ LONG = (
     "suites/bench/test_bench_lance.py",
     "suites/tests/browser/",
     "suites/tests/client/test_interruptions.py",
+    "suites/tests/concurrency/test_threads.py::test_the_catalog_grows",
+    "suites/tests/contract/test_rivals.py::test_it_keeps_every_bit",
     "suites/tests/docs/test_docs.py::test_examples_run",  # docs.complete
     "suites/tests/migration/test_bounded.py",
     "suites/tests/migration/test_interrupted.py",
     "suites/tests/operations/test_runbooks.py",  # ops.ready
-    "suites/tests/proofs/test_compare.py::test_a_function_slowed_by_30",  # harness prove
-    "suites/tests/proofs/test_compare.py::test_a_base_older_than_its_benchmarks_is_shown_and_never_passes[slower]",
+    # harness prove has a comparison of equal code, one of slowed code and one of renamed benchmarks
+    "suites/tests/proofs/test_compare.py::test_a_base_older_than_its_benchmarks",
+    "suites/tests/proofs/test_compare.py::test_a_benchmark_edited_meanwhile",
+    "suites/tests/proofs/test_compare.py::test_a_benchmark_that_kills_its_process",
     "suites/tests/proofs/test_compare.py::test_a_calibration_begun_anew",
+    "suites/tests/proofs/test_compare.py::test_a_comparison_by_time",
+    "suites/tests/proofs/test_compare.py::test_a_function_slowed_by_30",
     "suites/tests/proofs/test_compare.py::test_a_real_comparison_of_equal_code",
+    "suites/tests/proofs/test_compare.py::test_an_interruption",
+    "suites/tests/proofs/test_compare.py::test_rounds_of_a_benchmark_edited",
     "suites/tests/proofs/test_compare.py::test_times_of_a_base_older_than_its_benchmarks",
     "suites/tests/proofs/test_compare.py::test_uncommitted_changes_are_compared_as_head",
+    "suites/tests/proofs/test_compare.py::test_what_cannot_be_compared_is_never_a_pass",
+    # and most of these
+    "suites/tests/proofs/test_gates.py::test_a_tree_that_changes",
+    "suites/tests/proofs/test_gates.py::test_a_waiver",
+    "suites/tests/proofs/test_gates.py::test_an_empty_answer",
+    "suites/tests/proofs/test_gates.py::test_one_flipped_bit",
+    "suites/tests/proofs/test_gates.py::test_tracemalloc_left_on",
     "suites/tests/proofs/test_prove.py",  # harness prove
     "suites/tests/scale/test_bulk.py::test_a_job_in_two_places",
     "suites/tests/scale/test_bulk.py::test_a_killed_job_goes_on",
@@ -42,6 +57,7 @@ LONG = (
     "suites/tests/stateful/test_mixed.py::test_threads_and_processes_mixed_and_killed",
     "suites/tests/stateful/test_settings_together.py",
     "suites/tests/unit/harness/compare/test_callgrind.py",
+    "suites/tests/unit/harness/compare/test_timing.py::test_each_benchmark_gets",
     "suites/tests/unit/harness/hotpaths/test_profile.py",
     "suites/tests/unit/harness/measures/test_client_measure.py",  # make gate
     "suites/tests/unit/harness/measures/test_search_measures.py",  # make gate
