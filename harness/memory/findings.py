@@ -92,7 +92,8 @@ def fit(places: Sequence[float], values: Sequence[float]) -> Line:
     if np.ptp(x) == 0:
         raise ValueError("all figures are of one place: no slope")
     found = linregress(x, y)
-    half = float(t.ppf((1 + _CONFIDENCE) / 2, x.size - 2)) * float(found.stderr)
+    error = float(found.stderr) if np.ptp(y) else 0.0  # SciPy has no number for equal values
+    half = float(t.ppf((1 + _CONFIDENCE) / 2, x.size - 2)) * error
     return Line(
         slope=float(found.slope),
         low=float(found.slope) - half,

@@ -82,6 +82,11 @@ def test_a_process_that_leaks_is_found_among_those_that_do_not(place: int) -> No
     assert worst_growth("s", timelines)[0].verdict is Verdict.NOT_RUN
 
 
+def test_a_figure_that_stays_has_bounds_too() -> None:
+    line = fit([1.0, 2.0, 3.0], [8.0, 8.0, 8.0])
+    assert (line.slope, line.low, line.high) == (0, 0, 0)
+
+
 def test_a_line_is_found_with_its_bounds() -> None:
     rng = np.random.default_rng(5)
     places = np.repeat([1e3, 1e4, 1e5, 1e6], 3)
