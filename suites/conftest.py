@@ -15,8 +15,11 @@ LONG = (
     "suites/tests/browser/",
     "suites/tests/client/test_interruptions.py",
     "suites/tests/concurrency/test_threads.py::test_the_catalog_grows",
+    "suites/tests/concurrency/test_versions.py::test_threads_read_versions",
     "suites/tests/contract/test_rivals.py::test_it_keeps_every_bit",
+    "suites/tests/crash/test_planes.py::test_killed_between_any_two_steps",  # harness reliability
     "suites/tests/docs/test_docs.py::test_examples_run",  # docs.complete
+    "suites/tests/memory/test_limits_can_fail.py",
     "suites/tests/migration/test_bounded.py",
     "suites/tests/migration/test_interrupted.py",
     "suites/tests/operations/test_runbooks.py",  # ops.ready
@@ -52,6 +55,7 @@ LONG = (
     "suites/tests/scale/test_shared_table.py::test_a_reader_in_s3",
     "suites/tests/scale/test_shared_table.py::test_an_unreachable_endpoint",
     "suites/tests/scale/test_shared_table.py::test_many_commits",
+    "suites/tests/soak/test_driver.py::test_a_killed_driver",
     "suites/tests/soak/test_simulated.py::test_a_leak_of_40_kb",  # harness prove
     "suites/tests/soak/test_simulated.py::test_one_seed",
     "suites/tests/stateful/test_mixed.py::test_threads_and_processes_mixed_and_killed",
