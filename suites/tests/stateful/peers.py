@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -134,19 +135,20 @@ def _rows(chunks: Chunks) -> list[NDArray[np.float32]]:
     return [np.frombuffer(value, np.float32) for _, value in chunks]
 
 
-class Peer:
+class Peer(ABC):
     """A process with two threads; `submit` gives a future at once."""
 
+    @abstractmethod
     def submit(self, thread: int, act: str, *given: Any, **named: Any) -> Future[Any]:
         """Let one of its threads do what the method of `Acts` of that name does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show_stacks(self) -> None:
         """Say on standard error where its threads are."""
 
+    @abstractmethod
     def end(self) -> list[str]:
         """Close everything; faults in the order of its locks."""
-        raise NotImplementedError
 
 
 class HerePeer(Peer):
@@ -158,6 +160,9 @@ class HerePeer(Peer):
 
     def submit(self, thread: int, act: str, *given: Any, **named: Any) -> Future[Any]:
         return self._threads[thread].submit(getattr(self._acts, act), *given, **named)
+
+    def show_stacks(self) -> None:
+        faulthandler.dump_traceback(file=2)
 
     def end(self) -> list[str]:
         for thread in self._threads:
