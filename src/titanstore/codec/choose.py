@@ -240,15 +240,15 @@ def decode_frames(frames: Sequence[Buffer], out: Vector) -> None:
     Raises as `decode_frame`; `out` is then undefined. Several times faster than one by one.
     """
     bodies, codec_ids = checked_bodies(frames, out.shape[1])
-    used = set(codec_ids.tolist())  # numpy.unique would load a megabyte of modules
+    used = set(codec_ids)
     for codec_id in used:
         codec = codec_of(codec_id)
         if len(used) == 1:
             codec.decode_into(bodies, out)
             return
-        rows = np.flatnonzero(codec_ids == codec_id)
-        part = np.empty((rows.size, out.shape[1]), dtype=np.float32)
-        codec.decode_into([bodies[row] for row in rows.tolist()], part)
+        rows = [row for row, each in enumerate(codec_ids) if each == codec_id]
+        part = np.empty((len(rows), out.shape[1]), dtype=np.float32)
+        codec.decode_into([bodies[row] for row in rows], part)
         out.view(np.uint32)[rows] = part.view(np.uint32)
 
 

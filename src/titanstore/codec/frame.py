@@ -10,9 +10,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from crc32c import crc32c
-from numpy.typing import NDArray
 
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError
 
@@ -20,14 +18,6 @@ FRAME_VERSION = 2
 # version and codec in one byte, dimension, body length, CRC-32C of the five bytes before it + body
 _HEADER = struct.Struct("<BHHI")
 _COVERED = struct.Struct("<BHH")
-_HEADERS = np.dtype(
-    {
-        "names": ["tag", "dimension", "body_bytes", "check"],
-        "formats": ["u1", "<u2", "<u2", "<u4"],
-        "offsets": [0, 1, 3, 5],
-        "itemsize": _HEADER.size,
-    }
-)
 HEADER_BYTES = _HEADER.size
 FIELDS_BYTES = _COVERED.size  # of the header before its checksum
 DIMENSION_MAX = 16_383  # the raw body of a longer vector would not fit the 16-bit length
@@ -121,9 +111,7 @@ def checked_body(frame: Buffer, header: FrameHeader) -> memoryview:
     return body
 
 
-def checked_bodies(
-    frames: Sequence[Buffer], dimension: int
-) -> tuple[list[memoryview], NDArray[np.uint8]]:
+def checked_bodies(frames: Sequence[Buffer], dimension: int) -> tuple[list[memoryview], list[int]]:
     """The bodies of frames of one dimension, and their codecs' numbers; all headers at once.
 
     Raises as `parse_header` and `checked_body` for the first frame that is wrong, and
@@ -131,14 +119,15 @@ def checked_bodies(
     """
     joined = b"".join([frame[:HEADER_BYTES] for frame in frames])
     if len(joined) == HEADER_BYTES * len(frames):
-        heads = np.frombuffer(joined, _HEADERS)
-        codec_ids = heads["tag"] - np.uint8(_CODECS_A_VERSION)
-        known = codec_ids < FRAME_VERSION * _CODECS_A_VERSION
-        if known.all() and (heads["dimension"] == dimension).all():
-            ends = heads["body_bytes"].astype(np.intp) + HEADER_BYTES
+        # not by numpy: it keeps small arrays of each length, and batches have all lengths (0019)
+        heads = [*_HEADER.iter_unpack(joined)]
+        tags, dimensions, sizes, checks = zip(*heads, strict=True) if heads else ((),) * 4
+        codec_ids = [tag - _CODECS_A_VERSION for tag in tags]
+        known = range(FRAME_VERSION * _CODECS_A_VERSION)
+        if all(each in known for each in set(codec_ids)) and set(dimensions) <= {dimension}:
             bodies = [
-                memoryview(frame)[HEADER_BYTES:end]
-                for frame, end in zip(frames, ends.tolist(), strict=True)
+                memoryview(frame)[HEADER_BYTES : HEADER_BYTES + size]
+                for frame, size in zip(frames, sizes, strict=True)
             ]
             starts = range(0, len(joined), HEADER_BYTES)
             sums = [
@@ -146,7 +135,7 @@ def checked_bodies(
                 for start, body in zip(starts, bodies, strict=True)
             ]
             # of a frame cut short the sum is wrong, too; a longer body does not exist
-            if sums == heads["check"].tolist() and (heads["body_bytes"] <= 4 * dimension).all():
+            if sums == [*checks] and max(sizes, default=0) <= 4 * dimension:
                 return bodies, codec_ids
     for frame in frames:
         header = parse_header(frame)

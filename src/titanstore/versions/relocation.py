@@ -58,7 +58,9 @@ def lead_history(
                         else Placed(address, record.end)
                         for address, record in run_records(reader, runs)
                     ]
-                    changed[place] = pack_document(name, runs_of(content))
+                    packed = pack_document(name, runs_of(content))
+                    if packed != value:  # a page that is written is one that LMDB keeps (0019)
+                        changed[place] = packed
         for place, value in changed.items():
             history.record(number, place, value)
 
