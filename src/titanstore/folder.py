@@ -343,6 +343,7 @@ def _create(path: Path) -> bytes:
         for name in ("catalog", "segments"):
             (path / name).mkdir(exist_ok=True)
         _write_durably(path / _GENERATION, bytes(8))
+        sync_folder(path)  # or a power cut may leave the header's name and not the parts'
         _write_header(path, _FORMAT_FIRST, store_id)
         sync_folder(path.absolute().parent)  # or a power cut takes the whole folder
     except OSError as error:

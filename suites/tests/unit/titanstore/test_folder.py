@@ -171,3 +171,21 @@ def test_only_what_was_made_for_the_store_is_taken_for_a_half_made_one(tmp_path:
     for name in ("data.mdb", "lock.mdb"):
         (tmp_path / "catalog" / name).unlink()
     EmbeddingStore.open(tmp_path, CONFIG).close()
+
+
+def test_the_parts_are_durable_before_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`harness reliability --full`: a power cut left a header without a GENERATION beside it."""
+    synced: list[set[str]] = []
+    sync = module.sync_folder
+
+    def listed(folder: Path) -> None:
+        synced.append({path.name for path in folder.iterdir()})
+        sync(folder)
+
+    monkeypatch.setattr(module, "sync_folder", listed)
+    EmbeddingStore.open(tmp_path / "store").close()
+    parts = {"GENERATION", "catalog", "segments"}
+    before = [names for names in synced if parts <= names and "STORE" not in names]
+    assert before
