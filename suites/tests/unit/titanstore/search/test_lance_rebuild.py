@@ -41,7 +41,7 @@ def there_and_back(store: EmbeddingStore, folder: Path, dimension: int) -> None:
         assert table.content.rows == len(store)
         seen: list[int] = []
         with EmbeddingStore.open(folder / "again", CONFIG) as again:
-            assert rebuild_store_from_lance(table, again, seen.append) == len(store)
+            assert rebuild_store_from_lance([table], again, seen.append) == len(store)
             assert seen[-1] == len(store)
             assert contents(again) == contents(store)
             assert again.check().is_clean
@@ -75,7 +75,7 @@ def test_keys_without_a_document(tmp_path: Path) -> None:
         EmbeddingStore.open(tmp_path / "store", CONFIG) as store,
     ):
         table.sync(rows, [], 5)
-        rebuild_store_from_lance(table, store)
+        rebuild_store_from_lance([table], store)
         assert store.documents() == []
         assert [store.get(row.key)[0] for row in rows] == [0, 1, 2, 3, 4]
 
