@@ -339,6 +339,8 @@ def test_an_unreachable_endpoint_is_told_without_a_secret(bucket: Location, serv
         ("s3://bucket/x?secret=1", None),
         ("s3://bucket/x", "http://key:secret@127.0.0.1:5000"),
         ("s3://bucket/x", "127.0.0.1:5000"),
+        ("s3://[secret/x", None),
+        ("s3://bucket/x", "http://[secret"),
     ],
 )
 def test_an_address_that_cannot_be_meant_is_refused(uri: str, endpoint: str | None) -> None:
