@@ -20,7 +20,15 @@ from titanstore.codec.base import Vector
 from titanstore.codec.frame import SLICED_TABLED_CODEC_ID, Buffer
 from titanstore.codec.grid import FORMS, RECIPES, Recipe, apply_recipe
 from titanstore.codec.planes import SignificantBits
-from titanstore.codec.sliced import Cut, SlicedCodec, add_low_bits, cut, low_bits, low_bytes
+from titanstore.codec.sliced import (
+    Cut,
+    SlicedCodec,
+    add_low_bits,
+    cut,
+    low_bits,
+    low_bytes,
+    powers_of_two,
+)
 from titanstore.codec.tabled import blocks_of_rows, decode_by_form, scalars_of
 from titanstore.codec.tables import RESTS
 from titanstore.errors import CorruptionError, ErrorKind
@@ -143,7 +151,7 @@ def _decode_alike(bodies: Sequence[Buffer], form: int, out: Vector) -> None:
     rests = b"".join([plain[first : first + dimension] for first in starts])
     depths = b"".join([plain[at + dimension : end] for at, end in zip(starts, ends, strict=True)])
     np.add(codes.reshape(out.shape), _HALF, out=out)
-    out *= np.exp2(steps, dtype=np.float32)
+    out *= powers_of_two(steps)
     words = out.view(np.uint32)
     _add_rests(np.frombuffer(rests, np.uint8).reshape(out.shape), words)
     if small.size:
