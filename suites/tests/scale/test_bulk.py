@@ -40,6 +40,7 @@ from titanstore import (
     embedding_key,
 )
 from titanstore.cli import main
+from titanstore.migration.lines import LINE_BYTES_MAX
 from titanstore.scale import (
     Embedding,
     Job,
@@ -337,7 +338,18 @@ def test_a_model_that_throttles_is_asked_again(
 
 @pytest.mark.parametrize(
     ("name", "line"),
-    [("a.jsonl", "{"), ("a.jsonl", '{"body": "x"}'), ("a.jsonl", "[1]"), ("a.txt", b"\xff\xfe")],
+    [
+        ("a.jsonl", "{"),
+        ("a.jsonl", '{"body": "x"}'),
+        ("a.jsonl", "[1]"),
+        ("a.jsonl", "[" * 100_000),
+        ("a.jsonl", r'{"text": "\ud800"}'),
+        ("a.jsonl", r'{"text": "x", "document": "\udfff"}'),
+        ("a.jsonl.gz", gzip.compress(b" " * LINE_BYTES_MAX + b'{"text": "x"}', 1)),
+        ("a.txt", b"\xff\xfe"),
+        ("a.txt", b"x" * LINE_BYTES_MAX),
+    ],
+    ids=range(9),
 )
 def test_texts_that_cannot_be_read_end_the_job(
     folder: Location, tmp_path: Path, name: str, line: str | bytes
