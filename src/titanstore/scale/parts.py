@@ -134,12 +134,15 @@ class Job:
 
     @property
     def name(self) -> str:
-        """16 hexadecimal digits out of all that determines what is written."""
-        files = [
-            [path, os.stat(path).st_size, os.stat(path).st_mtime_ns]  # noqa: PTH116
-            for part in self.parts
-            for path in part.paths
-        ]
+        """16 hexadecimal digits out of all that determines what is written.
+
+        Raises MigrationError (BAD_SOURCE) where an input is gone.
+        """
+        files = []
+        for path in (path for part in self.parts for path in part.paths):
+            with reading(path):
+                status = os.stat(path)  # noqa: PTH116
+            files.append([path, status.st_size, status.st_mtime_ns])
         shape = [self.dimension, self.values, [len(part.paths) for part in self.parts]]
         how = repr(self.vectors) if self.embedding is None else _how(self.embedding)
         told = json.dumps([self.table.uri, files, shape, how])

@@ -183,6 +183,14 @@ def test_a_part_whose_files_went_is_done_again(place: Location, inputs: Path, s3
     assert is_whole(place)
 
 
+def test_an_input_that_goes_is_told(folder: Location, inputs: Path) -> None:
+    job = job_of(folder, inputs)
+    (inputs / "1.npz").unlink()
+    with pytest.raises(MigrationError, match=r"1\.npz") as caught:
+        run_job(job, LocalRunner())
+    assert caught.value.kind is ErrorKind.BAD_SOURCE
+
+
 def test_what_a_run_reported_that_found_all_there_hides_nothing(
     folder: Location, inputs: Path
 ) -> None:
