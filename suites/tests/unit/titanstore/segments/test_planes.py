@@ -466,8 +466,8 @@ def test_the_catalog_is_gone_through_for_many_planes_at_once(
     assert set().union(*asked) == set(planes)
     assert sum(map(len, asked)) == len(planes)
     assert max(map(len, asked)) in (4, 5)
-    for place, (plane, marks) in enumerate(PlaneReader(tmp_path, STORE_ID).current()):
-        assert plane.number == planes[place]
+    for number, (plane, marks) in enumerate(PlaneReader(tmp_path, STORE_ID).current()):
+        assert plane.number == planes[number]
         assert marks is not None
         is_current = np.isin(plane.rows["offset"], current[plane.number])
         assert (marks == CURRENT).tolist() == is_current.tolist()
