@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from titanstore.search.lance import LanceTable
+from titanstore.search.lance import LanceTable, LanceUnavailableError
 from titanstore.search.lance_schema import StoredRow, Vector
 
 _GROUP_ROWS = 256
@@ -95,6 +95,8 @@ def rebuild_store_from_lance(
         count -= len(doubled)
         for table in tables:
             put(row for row in table.rows() if last.get(row.key) == row.version)
+        if not all(key in store for key in doubled):
+            raise LanceUnavailableError("a table was synced meanwhile")
     return count
 
 
