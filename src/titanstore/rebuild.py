@@ -13,7 +13,7 @@ from titanstore.errors import CorruptionError, ErrorKind, InvalidInputError, Not
 from titanstore.search.lance import LanceSettings, LanceTable, LanceUnavailableError
 from titanstore.search.lance_rebuild import rebuild_store_from_lance
 from titanstore.search.mirror import ROLLED_BACK
-from titanstore.segments.disk import refusals_named, storage_error, sync_folder
+from titanstore.segments.disk import make_folder, refusals_named, storage_error, sync_folder
 from titanstore.store import EmbeddingStore
 
 _UNFINISHED = ".unfinished"  # added to the name, so that nobody takes a part for the whole
@@ -35,7 +35,7 @@ def unfinished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path).absolute()
     unfinished = target.with_name(target.name + _UNFINISHED)
     with refusals_named(f"making {unfinished}"):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         try:
             unfinished.mkdir()
         except FileExistsError as error:
