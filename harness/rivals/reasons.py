@@ -19,9 +19,10 @@ _OF_METRIC: Mapping[str, str] = {
         "synchronisations: of the segment and of the catalog."
     ),
     "get_warm_s": (
-        "A get of ours checks the frame's checksum, decodes the exponents by zstd and puts sign, "
-        "exponent and mantissa together. And each miss has the neighbours of a vector decoded too, "
-        "by a thread that shares the interpreter: here, in random order, nobody reads them."
+        "A get of ours finds the key in the catalog, checks two checksums, decodes the exponents "
+        "by zstd, puts sign, exponent and mantissa together and gives the row a place in memory: "
+        "steps in Python, none of which takes half of the time. In random order hardly any "
+        "neighbours are decoded."
     ),
     "get_warm_s_p99": "As with the median; and the thread that decodes neighbours takes its turn.",
     "get_cold_s": (

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from titanstore.check import Problem
 from titanstore.config import StoreConfig, load_config
 from titanstore.errors import CorruptionError, StoreError
 from titanstore.events import JsonFormatter, logger
@@ -149,9 +150,6 @@ def top(path: Path, once: bool, as_json: bool, interval: float) -> None:
             click.echo("\n".join(snapshot_lines(path, config, width)))
         else:
             watch(path, config, interval)
-    except StoreError as error:
-        refusal = Damage if isinstance(error, CorruptionError) else Refusal
-        raise refusal(f"{error} [{error.kind}]") from error
     except ImportError as error:
         raise Refusal(f"{error}: pip install 'titanstore[top]', or use --once or --json") from error
 
@@ -164,7 +162,7 @@ def top(path: Path, once: bool, as_json: bool, interval: float) -> None:
     help="First store damaged vectors again where a Lance table or a version has a copy.",
 )
 def check(path: Path, *, repair: bool) -> None:
-    """Read every vector of the store at PATH once and list what is not as it was written.
+    """Read all of the store at PATH once and list what is not as it was written.
 
     Works while another process writes; not so with --repair. Exit status 1 if anything is damaged,
     after a repair: still damaged.
@@ -175,16 +173,29 @@ def check(path: Path, *, repair: bool) -> None:
                 report = store.check(lambda done, _: bar.update(done - bar.pos), repair=repair)
         else:
             report = store.check(repair=repair)
+        problems = [*report.problems, *_problems_of_answers(store.path)]
     for key in report.restored:
         click.echo(f"restored: {key!r}")
-    for problem in report.problems:
+    for problem in problems:
         click.echo(f"{problem.kind}: {problem.place}: {problem.message}")
     click.echo(
         f"{report.vectors} vectors, {report.documents} documents, {report.segments} segments: "
-        f"{len(report.problems) or 'no'} problem{'' if len(report.problems) == 1 else 's'}"
+        f"{len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}"
     )
-    if not report.is_clean:
+    if problems:
         sys.exit(1)
+
+
+def _problems_of_answers(path: Path) -> list[Problem]:
+    folder = path / "answers"
+    if not folder.is_dir():
+        return []
+    try:
+        from titanstore.clients.bedrock.audit import check_answers
+    except ImportError as error:
+        click.echo(f"answers not looked at: {error}: pip install 'titanstore[bedrock]'", err=True)
+        return []
+    return check_answers(folder)
 
 
 @main.command()
@@ -231,11 +242,7 @@ def rebuild(path: Path, lance_folder: Path) -> None:
         if (sys.stderr.isatty())
         else None
     )
-    try:
-        count = rebuild_from_lance(path, lance_folder, load_config(), progress=shown)
-    except StoreError as error:
-        refusal = Damage if isinstance(error, CorruptionError) else Refusal
-        raise refusal(f"{error} [{error.kind}]") from error
+    count = rebuild_from_lance(path, lance_folder, load_config(), progress=shown)
     click.echo(f"{count} vectors")
 
 

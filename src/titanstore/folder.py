@@ -30,7 +30,7 @@ from titanstore.errors import (
     NewerFormatError,
     NotFoundError,
 )
-from titanstore.segments.disk import FileIdentity, storage_error, sync_folder, write_at
+from titanstore.segments.disk import FileIdentity, make_folder, storage_error, sync_folder, write_at
 
 FORMAT_VERSION = 2  # 1: without versions
 _FORMAT_FIRST = 1  # of a new store, so that an older release can use it until it has a version
@@ -284,7 +284,7 @@ def open_folder(
         assert store_id is not None
         return StoreFolder(path, store_id), None
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)  # durably: with a name above it a power cut would take it
     except OSError as error:
         raise storage_error(error, f"making {path}") from error
     lock = WriterLock(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
@@ -194,9 +194,9 @@ class Rooms:
                 folder.bloom, folder.store_id, view.fingerprints(), view.entry_count()
             )
 
-    def _current_offsets(self, segment: int) -> NDArray[np.uint32]:
+    def _current_offsets(self, segments: Iterable[int]) -> dict[int, NDArray[np.uint32]]:
         with self.catalog.reading() as view:
-            return view.offsets(segment)
+            return view.offsets_of(segments)
 
     def _revive(self, view: CatalogWriter, addresses: Sequence[Address]) -> None:
         """Mark the rows of records that become current again; before the commit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -151,17 +151,24 @@ class CatalogView(Lookups):
         return found is not None or not self.entry_count()
 
     def offsets(self, segment: int) -> NDArray[np.uint32]:
-        """Offsets of the current records of a segment, in no order; 50 ns an entry of the store.
+        """As `offsets_of` for one segment."""
+        return self.offsets_of([segment])[segment]
 
-        Memory is that of the result: the entries are looked at some thousand at a time.
+    def offsets_of(self, segments: Iterable[int]) -> dict[int, NDArray[np.uint32]]:
+        """Offsets of the current records of each of some segments, in no order.
+
+        Goes through all entries of the store once, 0.2 to 0.5 us each. Memory is that of the
+        result: they are looked at some thousand at a time.
         """
         cursor = self._transaction.cursor(self._databases["entries"])
         entries = cursor.iternext_dup() if cursor.first() else iter(())
-        chosen = [np.empty(0, np.uint32)]
+        chosen = {segment: [np.empty(0, np.uint32)] for segment in segments}
         while packed := b"".join(islice(entries, _OFFSETS_AT_ONCE)):
             some = np.frombuffer(packed, _ENTRY)
-            chosen.append(some["offset"][some["segment"] == segment].astype(np.uint32))
-        return np.concatenate(chosen)
+            numbers, offsets = some["segment"].astype(np.uint16), some["offset"].astype(np.uint32)
+            for segment, found in chosen.items():
+                found.append(offsets[numbers == segment])
+        return {segment: np.concatenate(found) for segment, found in chosen.items()}
 
     def next_version(self) -> int:
         """The number that the next version gets."""

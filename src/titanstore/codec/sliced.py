@@ -183,7 +183,7 @@ def _decode_block(bodies: Sequence[Buffer], out: Vector) -> None:
     codes = np.frombuffer(b"".join([body[:dimension] for body in bodies]), np.int8)
     signed = codes >> 7
     np.subtract(codes, signed, out=signed)
-    np.multiply(signed.reshape(out.shape), np.exp2(steps, dtype=np.float32)[:, None], out=out)
+    np.multiply(signed.reshape(out.shape), powers_of_two(steps)[:, None], out=out)
     words = out.view(np.uint32)
     plains = [head[4] for head in heads]
     joined = b"".join([plain[:dimension] for plain in plains])
@@ -207,6 +207,11 @@ def _decode_block(bodies: Sequence[Buffer], out: Vector) -> None:
             # all rows at once where they agree, as the vectors of one model do
             rows = slice(None) if len(recipes) == 1 else [h[0] >> 2 == recipe for h in heads]
             out[rows] = apply_recipe(RECIPES[recipe], out[rows], scalars[rows])
+
+
+def powers_of_two(steps: NDArray[np.int32]) -> Vector:
+    """2^j as float32 for each step, by its bits: no library's exp2 decides what is read back."""
+    return ((steps + np.int32(_EXPONENT_BIAS)) << np.int32(23)).view(np.float32)
 
 
 def _put_small(

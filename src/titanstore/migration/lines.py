@@ -14,7 +14,7 @@ from titanstore.migration.local_store import VALUE_BYTES_MAX
 from titanstore.migration.source import Batch, Columns, SourceOptions, reading, refused
 
 GZIP_MAGIC = b"\x1f\x8b"
-_LINE_BYTES_MAX = 4 * VALUE_BYTES_MAX  # with the text beside the vector
+LINE_BYTES_MAX = 4 * VALUE_BYTES_MAX  # with the text beside the vector
 
 
 class JsonLines:
@@ -38,7 +38,7 @@ class JsonLines:
         """All vectors, in order; blank lines are passed over."""
         batch = Batch([], [], [])
         columns: Columns | None = None
-        for number, line, fields in self._objects():
+        for number, line, fields in objects_of(self._path):
             place = f"{self._path}, line {number}"
             if columns is None:
                 lists = [name for name, value in fields.items() if isinstance(value, list)]
@@ -62,28 +62,36 @@ class JsonLines:
         if batch.keys:
             yield batch
 
-    def _objects(self) -> Iterator[tuple[int, bytes, dict[str, object]]]:
-        with reading(self._path):
-            with self._path.open("rb") as file:
-                is_gzip = file.read(2) == GZIP_MAGIC
-            stream = cast("IO[bytes]", (gzip.open if is_gzip else open)(self._path, "rb"))
-        with stream:
-            number = 0
-            while True:
-                number += 1
-                place = f"{self._path}, line {number}"
-                with reading(place):
-                    line = stream.readline(_LINE_BYTES_MAX)
-                if not line:
-                    return
-                if len(line) == _LINE_BYTES_MAX:
-                    raise refused(f"{place} is longer than {_LINE_BYTES_MAX} bytes")
-                if not line.strip():
-                    continue
-                try:
-                    fields = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise refused(f"{place} is no JSON: {error}") from error
-                if not isinstance(fields, dict):
-                    raise refused(f"{place} is no JSON object")
-                yield number, line, fields
+
+def objects_of(path: Path) -> Iterator[tuple[int, bytes, dict[str, object]]]:
+    """Number, bytes and object of each line that is not blank; one line in memory at a time.
+
+    Raises
+    ------
+    MigrationError
+        BAD_SOURCE: a line is no JSON object, or longer than any with a vector.
+    """
+    with reading(path):
+        with path.open("rb") as file:
+            is_gzip = file.read(2) == GZIP_MAGIC
+        stream = cast("IO[bytes]", (gzip.open if is_gzip else open)(path, "rb"))
+    with stream:
+        number = 0
+        while True:
+            number += 1
+            place = f"{path}, line {number}"
+            with reading(place):
+                line = stream.readline(LINE_BYTES_MAX)
+            if not line:
+                return
+            if len(line) == LINE_BYTES_MAX:
+                raise refused(f"{place} is longer than {LINE_BYTES_MAX} bytes")
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise refused(f"{place} is no JSON: {error}") from error
+            if not isinstance(fields, dict):
+                raise refused(f"{place} is no JSON object")
+            yield number, line, fields

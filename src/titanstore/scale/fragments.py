@@ -157,6 +157,15 @@ def paths_of(fragment: str) -> list[str]:
     return [each["path"] for each in json.loads(fragment)["files"]]
 
 
+def are_there(location: Location, fragments: Sequence[str]) -> bool:
+    """Are the files of fragments there? A request for each; raises StorageError."""
+    with reaching(location):
+        session = lance().file.LanceFileSession(location.uri, storage_options=location.options())
+        return all(
+            session.contains(f"data/{path}") for each in fragments for path in paths_of(each)
+        )
+
+
 def checked_rows(location: Location, batch: Any, shape: Shape) -> list[tuple[str, Any]]:
     """Keys and exact vectors of a batch with all columns: checksums, frames, search vectors.
 

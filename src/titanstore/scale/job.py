@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from titanstore.scale.fragments import commit, read_batches, tries, write_rows
+from titanstore.scale.fragments import are_there, commit, read_batches, tries, write_rows
 from titanstore.scale.ledger import Ledger
 from titanstore.scale.location import Location, reaching
 from titanstore.scale.parts import Job
@@ -37,7 +37,8 @@ class JobReport:
     Attributes
     ----------
     added
-        Vectors that the table has by this job.
+        Vectors that the table has by this job; 0 where an earlier run was killed at its commit, or
+        one elsewhere was faster: then they are among the repeated.
     repeated
         Rows left out: their key was in the table, or in an earlier part.
     parts, parts_now
@@ -77,7 +78,8 @@ def run_job(job: Job, runner: Runner, progress: Told | None = None) -> JobReport
     ended = ledger.ended()
     if ended is not None:
         return JobReport(**ended | {"parts_now": 0})
-    notes = ledger.notes()
+    # `compact` may have taken the files of a job that was not committed in a week
+    notes = ledger.notes(lambda note: are_there(job.table, note["fragments"]))
     left = [part for part in job.parts if part.number not in notes]
     tell = progress or (lambda done, total: None)
     tell(len(notes), len(job.parts))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from crc32c import crc32c
 
 from titanstore.scale.location import Location, lance, reaching
 
-_DONE = "done"
+_NOTE = re.compile(r"part-([0-9]+)-[0-9a-f]{8}\.json")
+_DONE = re.compile(r"done-[0-9a-f]{8}\.json")
 
 
 class Ledger:
@@ -32,35 +34,40 @@ class Ledger:
         """Keep what a part has written."""
         self._write(f"part-{part:06d}-{secrets.token_hex(4)}.json", told)
 
-    def notes(self) -> dict[int, dict[str, Any]]:
-        """Of each part that was done, the first note that is whole.
+    def notes(
+        self, holds: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> dict[int, dict[str, Any]]:
+        """Of each part that was done, the first note that is whole and `holds`.
 
         Several workers may have done one part, each with files of its own: only those of the note
         that is found here are ever committed.
         """
         found: dict[int, dict[str, Any]] = {}
         for name in self._names():
-            kind, _, rest = name.partition("-")
-            if kind != "part":
+            named = _NOTE.fullmatch(name)
+            if named is None:
                 continue
-            part = int(rest.partition("-")[0])
+            part = int(named[1])
             told = None if part in found else self._read(name)
-            if told is not None:
+            if told is not None and holds(told):
                 found[part] = told
         return found
 
     def end(self, told: Mapping[str, Any]) -> None:
         """Keep what the job did in all: it is committed."""
-        self._write(f"{_DONE}-{secrets.token_hex(4)}.json", told)
+        self._write(f"done-{secrets.token_hex(4)}.json", told)
 
     def ended(self) -> dict[str, Any] | None:
-        """What the job did, if it is committed."""
-        for name in self._names():
-            if name.startswith(_DONE):
-                told = self._read(name)
-                if told is not None:
-                    return told
-        return None
+        """What the job did, if it is committed.
+
+        Of runs in several places all but one found everything there: what that one did counts.
+        """
+        told = [self._read(name) for name in self._names() if _DONE.fullmatch(name)]
+        return max(
+            (each for each in told if each is not None),
+            key=lambda each: each["added"],
+            default=None,
+        )
 
     # -- files -----------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from titanstore.errors import (
     CorruptionError,
@@ -55,15 +55,15 @@ class Location:
             if not self.uri:
                 raise _bad("a table needs a place")
             object.__setattr__(self, "uri", str(Path(self.uri).absolute()))
-        elif urlsplit(self.uri).scheme not in _SCHEMES:
+        elif _split(self.uri).scheme not in _SCHEMES:
             raise _bad("a table lies in a folder or at s3://bucket/path")
         for address in (self.uri, self.endpoint):
             if address is None or "://" not in address:
                 continue
-            parts = urlsplit(address)
+            parts = _split(address)
             if "@" in parts.netloc or parts.query or parts.fragment:
                 raise _bad("an address holds no credentials and no query: set AWS_ACCESS_KEY_ID")
-        if self.endpoint is not None and urlsplit(self.endpoint).scheme not in ("http", "https"):
+        if self.endpoint is not None and _split(self.endpoint).scheme not in ("http", "https"):
             raise _bad("an endpoint begins with http:// or https://")
 
     @property
@@ -89,6 +89,13 @@ class Location:
         """A place next to the table, of the same object store."""
         uri = f"{self.uri.rstrip('/')}.{name}"
         return Location(uri=uri, endpoint=self.endpoint, region=self.region)
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError as error:  # brackets that are no IPv6 address; a secret may be in it
+        raise _bad("that is no address") from error
 
 
 def _bad(message: str) -> InvalidInputError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crc32c import crc32c
 
@@ -17,7 +16,7 @@ from titanstore.errors import ErrorKind, InvalidInputError
 from titanstore.keys import stored_key
 from titanstore.migration.exact import exact_vector
 from titanstore.migration.find import open_source
-from titanstore.migration.lines import GZIP_MAGIC
+from titanstore.migration.lines import GZIP_MAGIC, LINE_BYTES_MAX, objects_of
 from titanstore.migration.source import SourceOptions, reading, refused
 from titanstore.scale.location import Location
 from titanstore.scale.table import conflict
@@ -135,12 +134,15 @@ class Job:
 
     @property
     def name(self) -> str:
-        """16 hexadecimal digits out of all that determines what is written."""
-        files = [
-            [path, os.stat(path).st_size, os.stat(path).st_mtime_ns]  # noqa: PTH116
-            for part in self.parts
-            for path in part.paths
-        ]
+        """16 hexadecimal digits out of all that determines what is written.
+
+        Raises MigrationError (BAD_SOURCE) where an input is gone.
+        """
+        files = []
+        for path in (path for part in self.parts for path in part.paths):
+            with reading(path):
+                status = os.stat(path)  # noqa: PTH116
+            files.append([path, status.st_size, status.st_mtime_ns])
         shape = [self.dimension, self.values, [len(part.paths) for part in self.parts]]
         how = repr(self.vectors) if self.embedding is None else _how(self.embedding)
         told = json.dumps([self.table.uri, files, shape, how])
@@ -207,31 +209,32 @@ def texts_of(part: Part, embedding: Embedding) -> Iterator[Text]:
     Raises
     ------
     MigrationError
-        BAD_SOURCE: a line is no object with the field, or a file is not UTF-8.
+        BAD_SOURCE: a line is no object with the field, or a file is not UTF-8; or one of them is
+        longer than a line of vectors may be.
     """
     for name in part.paths:
         path = Path(name)
-        if not path.name.endswith(_LINES):
-            with reading(path):
-                text = path.read_text("utf-8")
-            if text:
-                yield Text(text, name)
+        if path.name.endswith(_LINES):
+            for number, _, told in objects_of(path):
+                yield _text(told, embedding, f"{path}, line {number}")
             continue
-        with reading(path):
-            stream = cast("IO[bytes]", (gzip.open if name.endswith(".gz") else open)(path, "rb"))
-        with stream, reading(path):
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield _text(json.loads(line), embedding, f"{path}, line {number}")
+        with reading(path), path.open(encoding="utf-8") as file:
+            text = file.read(LINE_BYTES_MAX)
+        if len(text) == LINE_BYTES_MAX:
+            raise refused(f"{path} is longer than {LINE_BYTES_MAX} characters")
+        if text:
+            yield Text(text, name)
 
 
-def _text(told: object, embedding: Embedding, place: str) -> Text:
-    text = told.get(embedding.text_field) if isinstance(told, dict) else None
+def _text(told: Mapping[str, object], embedding: Embedding, place: str) -> Text:
+    text = told.get(embedding.text_field)
     if not isinstance(text, str) or not text:
         raise refused(f"{place} has no text {embedding.text_field!r}")
-    assert isinstance(told, dict)
     document = told.get(embedding.document_field)
-    return Text(text, document if isinstance(document, str) else None)
+    found = Text(text, document if isinstance(document, str) else None)
+    with reading(place):  # JSON can name halves of characters
+        f"{found.text}{found.document}".encode()
+    return found
 
 
 def once(rows: Iterable[LanceRow]) -> Iterator[LanceRow]:

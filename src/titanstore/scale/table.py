@@ -272,14 +272,16 @@ class SharedTable:
 
     def missing_of(self, rows: Sequence[LanceRow]) -> list[LanceRow]:
         """Those rows whose key is not in this version; raises as `put_many` for other bits."""
-        wanted = {row.key: row for row in rows}
-        for there in self.rows_of(list(wanted)):
-            row = wanted.pop(there.key)
+        given = {row.key: row for row in rows}
+        known = set()
+        for there in self.rows_of(list(given)):  # perhaps twice, of a table that others wrote
+            wanted = given[there.key].vector
             with reaching(self.location):
-                same = np.array_equal(there.vector().view(np.uint32), row.vector.view(np.uint32))
+                same = np.array_equal(there.vector().view(np.uint32), wanted.view(np.uint32))
             if not same:
                 raise conflict(there.key)
-        return list(wanted.values())
+            known.add(there.key)
+        return [row for row in given.values() if row.key not in known]
 
 
 def conflict(key: str) -> MigrationError:

@@ -215,9 +215,10 @@ class SearchEngine:
             if not scope.is_whole(view):
                 return None
             places = view.lookup_many(fingerprints)
-            for at, error in broken.items():
-                if at.offset in view.offsets(at.segment):
-                    raise error
+            current = view.offsets_of({at.segment for at in broken}) if broken else {}
+        for at, error in broken.items():
+            if at.offset in current[at.segment]:
+                raise error
         gone = {
             each.address
             for each, addresses in zip(distinct, places, strict=True)

@@ -1,4 +1,4 @@
-"""A store's vectors out of its Lance table, bit for bit, in bounded memory."""
+"""A store's vectors out of its Lance tables, bit for bit, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from titanstore.search.lance import LanceTable
+from titanstore.search.lance import LanceTable, LanceUnavailableError
 from titanstore.search.lance_schema import StoredRow, Vector
 
 _GROUP_ROWS = 256
@@ -26,6 +26,12 @@ class Receiver(Protocol):
 
     def put_many(self, keys: Sequence[str], vectors: Vector, document: str | None = None) -> None:
         """Store vectors, all or none."""
+
+    def delete(self, keys: Iterable[str]) -> object:
+        """Remove vectors, from their documents too."""
+
+    def __contains__(self, key: object) -> bool:
+        """Is there a vector for this key?"""
 
 
 def groups_of(rows: Iterable[StoredRow], count_max: int = _GROUP_ROWS) -> Iterator[Group]:
@@ -53,12 +59,13 @@ def groups_of(rows: Iterable[StoredRow], count_max: int = _GROUP_ROWS) -> Iterat
 
 
 def rebuild_store_from_lance(
-    table: LanceTable, store: Receiver, progress: Callable[[int], None] | None = None
+    tables: Sequence[LanceTable], store: Receiver, progress: Callable[[int], None] | None = None
 ) -> int:
-    """Put every vector of the table into an empty store; how many there were.
+    """Put every vector of the tables into an empty store; how many there were.
 
-    The vectors are those as of the table's watermark. A document's keys come in the table's
-    order; of a key that several documents hold, the table knows one.
+    The vectors are those as of each table's watermark. A document's keys come in the table's
+    order; of a key that several documents hold, the table knows one. A key that has got a vector
+    of another dimension may still be in the table of the old one: the row written last counts.
 
     Raises
     ------
@@ -66,9 +73,37 @@ def rebuild_store_from_lance(
         Something is not what was written, perhaps seen only at the end: discard the store.
     """
     count = 0
-    for group in groups_of(table.rows()):
-        store.put_many(group.keys, group.vectors, group.document)
-        count += len(group.keys)
-        if progress is not None:
-            progress(count)
+    doubled: set[str] = set()
+
+    def put(rows: Iterable[StoredRow]) -> None:
+        nonlocal count
+        for group in groups_of(rows):
+            store.put_many(group.keys, group.vectors, group.document)
+            count += len(group.keys)
+            if progress is not None:
+                progress(count)
+
+    for number, table in enumerate(tables):
+        put(_not_in(store, table.rows(), doubled) if number else table.rows())
+    if doubled:
+        last: dict[str, int] = {}
+        for table in tables:
+            for row in table.rows():
+                if row.key in doubled:
+                    last[row.key] = max(row.version, last.get(row.key, 0))
+        store.delete(doubled)
+        count -= len(doubled)
+        for table in tables:
+            put(row for row in table.rows() if last.get(row.key) == row.version)
+        if not all(key in store for key in doubled):
+            raise LanceUnavailableError("a table was synced meanwhile")
     return count
+
+
+def _not_in(store: Receiver, rows: Iterable[StoredRow], doubled: set[str]) -> Iterator[StoredRow]:
+    """Rows whose keys the store has not; the keys of the others are noted."""
+    for row in rows:
+        if row.key in store:
+            doubled.add(row.key)
+        else:
+            yield row

@@ -32,7 +32,7 @@ from titanstore.search.lance import LanceRow, LanceSettings, LanceTable, LanceUn
 from titanstore.search.lance_folder import empty_folder
 from titanstore.segments.disk import storage_error, sync_folder
 from titanstore.segments.layout import Address
-from titanstore.segments.planes import plane_ids
+from titanstore.segments.planes import asked_together, plane_ids
 from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.cold import match_record
 
@@ -226,9 +226,11 @@ class LanceMirror:
         """Of the current records of one dimension, ascending; 8 bytes each."""
         found = [np.empty(0, np.int64)]
         with self._catalog.reading() as view:
-            for plane, _ in self._reader.planes.current(dimension):
+            planes = [plane for plane, _ in self._reader.planes.current(dimension)]
+            offsets = asked_together(view.offsets_of, planes)
+            for plane in planes:
                 rows = plane.rows["offset"]
-                here = np.unique(rows[np.isin(rows, view.offsets(plane.number))])
+                here = np.unique(rows[np.isin(rows, offsets(plane.number))])
                 found.append((plane.number << 32) + here.astype(np.int64))
         return np.concatenate(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,11 @@ from titanstore.search.mask import Mask, blank_mask
 from titanstore.segments.layout import Address
 from titanstore.segments.marks import CURRENT, MarkArray
 from titanstore.segments.plane import Plane
+from titanstore.segments.planes import asked_together
 from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.cold import match_record
+
+_SEGMENTS_AT_ONCE = 8  # looked at in one walk over the catalog
 
 
 class Scope(NamedTuple):
@@ -74,7 +77,7 @@ def look(
 
     Marks are looked at after that, and hold its current rows as long as the generation, which the
     caller has read before, stays the same. What came later lies behind the committed ends. With
-    `by_catalog` marks are not asked, at 0.2 us a row the first time after a change, and the
+    `by_catalog` marks are not asked, at 0.7 us a row the first time after a change, and the
     generation does not matter.
 
     Raises
@@ -87,13 +90,15 @@ def look(
     count = 0
     with catalog.reading() as view:
         revivals, segments = view.revivals(), view.segments()
-        for plane, marks in reader.planes.current():
+        current = reader.planes.current()
+        offsets = asked_together(view.offsets_of, (plane for plane, _ in current))
+        for plane, marks in current:
             if plane.number not in segments:
                 # its first write is under way, or was never acknowledged and will be written over
                 reader.planes.forget(plane.number)
                 continue
             if by_catalog or marks is None:  # None: of an earlier boot, and nobody made them anew
-                marks = reader.planes.marks_by_catalog(plane, view.change(), view.offsets)
+                marks = reader.planes.marks_by_catalog(plane, view.change(), offsets)
             known = _committed(plane, marks, segments[plane.number].end)
             count += int(np.count_nonzero(known))
             if plane.dimension != dimension:
@@ -141,12 +146,14 @@ def missing_rows(catalog: Catalog, reader: SegmentReader) -> CorruptionError | N
 
 
 def dimensions(catalog: Catalog, reader: SegmentReader) -> set[int]:
-    """Those of all current vectors, searchable or not; 50 ns a vector and plane."""
+    """Those of all current vectors, searchable or not; 0.5 us a vector."""
     with catalog.reading() as view:
+        planes = [plane for plane, _ in reader.planes.current()]
+        offsets = asked_together(view.offsets_of, planes)
         found = {
             plane.dimension
-            for plane, _ in reader.planes.current()
-            if np.isin(view.offsets(plane.number), plane.rows["offset"]).any()
+            for plane in planes
+            if np.isin(offsets(plane.number), plane.rows["offset"]).any()
         }
         if not view.all_have_rows():
             found |= {reader.record(at).header.dimension for at in _without_rows(view, reader)}
@@ -158,9 +165,18 @@ def _without_rows(view: CatalogView, reader: SegmentReader) -> list[Address]:
     offsets: dict[int, list[NDArray[np.uint32]]] = {}
     for plane, _ in reader.planes.current():
         offsets.setdefault(plane.number, []).append(plane.rows["offset"])
+    found: list[Address] = []
+    numbers = list(view.segments())
+    for first in range(0, len(numbers), _SEGMENTS_AT_ONCE):
+        found += _without_rows_of(view, numbers[first : first + _SEGMENTS_AT_ONCE], offsets)
+    return found
+
+
+def _without_rows_of(
+    view: CatalogView, segments: Sequence[int], offsets: dict[int, list[NDArray[np.uint32]]]
+) -> list[Address]:
     found = []
-    for segment in view.segments():
-        current = view.offsets(segment)
+    for segment, current in view.offsets_of(segments).items():
         rows = offsets.get(segment)
         missing = current if rows is None else current[~np.isin(current, np.concatenate(rows))]
         found += [Address(segment, int(offset)) for offset in np.sort(missing)]

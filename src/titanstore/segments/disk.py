@@ -87,6 +87,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, each durably; raises OSError."""
+    missing = []
+    path = path.absolute()
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)  # another process may be making it, too
+        sync_folder(each.parent)
+
+
 @cache
 def boot_id() -> bytes:
     """16 bytes that name this start of the kernel: what was only in its memory is there or not."""

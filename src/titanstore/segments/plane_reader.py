@@ -135,7 +135,7 @@ class PlaneReader:
     ) -> MarkArray:
         """The marks of a plane as of transaction `change`, when its segment had these `offsets`.
 
-        0.2 us a row the first time; kept, for a reader that no writer of this boot has made marks
+        0.7 us a row the first time; kept, for a reader that no writer of this boot has made marks
         for would else pay it at every search. The plane was mapped after the transaction began.
         """
         key = (plane.number, plane.dimension)

@@ -6,7 +6,8 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,11 @@ from titanstore.segments.plane import (
 )
 
 PlaneId = tuple[int, int]  # segment, dimension
+Offsets = NDArray[np.uint32]
+AskOffsets = Callable[[Iterable[int]], Mapping[int, Offsets]]  # of segments' current records
+_NONE: Offsets = np.empty(0, np.uint32)
 _MARKS_OPEN_MAX = 64  # files
+_ROWS_AT_ONCE = 2_000_000  # 4 bytes each
 # As `plane_path` makes them: one that only looks like it would be counted twice
 _PLANE_NAME = re.compile(r"([0-9]{5})-([1-9][0-9]{0,4})\.plane")
 
@@ -94,13 +99,13 @@ class PlaneWriter:
         *,
         durable: bool,
         by_pread: bool = False,
-        current_offsets: Callable[[int], NDArray[np.uint32]],
+        current_offsets: AskOffsets,
     ) -> None:
         self._folder = folder
         self._store_id = store_id
         self._durable = durable
         self._by_pread = by_pread
-        self._current_offsets = current_offsets  # of a segment's current records
+        self._current_offsets = current_offsets
         self._descriptors: dict[PlaneId, int] = {}
         self._marks: dict[PlaneId, MarksWriter] = {}
         self._latest: list[_Appended] = []  # what may not have been committed
@@ -236,20 +241,28 @@ class PlaneWriter:
         key = (segment, dimension)
         if key not in self._marks:
             path = marks_path(self._folder, segment, dimension)
-            found = MarksWriter.open(path, self._store_id) or MarksWriter.build(
-                path, self._store_id, self._marks_by_catalog(segment, dimension).tobytes()
-            )
-            while len(self._marks) >= _MARKS_OPEN_MAX:
-                self._marks.pop(next(iter(self._marks))).close()
-            self._marks[key] = found
+            found = MarksWriter.open(path, self._store_id)
+            if found is None:
+                plane = self._plane(key)
+                asked = self._current_offsets([segment]) if plane.count else {}
+                self._make_marks(plane, asked.get(segment, _NONE))
+            else:
+                self._keep_marks(key, found)
         return self._marks[key]
 
-    def _marks_by_catalog(self, segment: int, dimension: int) -> MarkArray:
-        plane = self._plane((segment, dimension))
-        if not plane.count:
-            return np.empty(0, np.uint8)
-        plane.will_scan()
-        return marks_of(plane, self._current_offsets(segment))
+    def _keep_marks(self, key: PlaneId, found: MarksWriter) -> None:
+        while len(self._marks) >= _MARKS_OPEN_MAX:
+            self._marks.pop(next(iter(self._marks))).close()
+        self._marks[key] = found
+
+    def _make_marks(self, plane: Plane, offsets: Offsets) -> None:
+        marks = np.empty(0, np.uint8)
+        if plane.count:
+            plane.will_scan()
+            marks = marks_of(plane, offsets)
+        key = (plane.number, plane.dimension)
+        path = marks_path(self._folder, *key)
+        self._keep_marks(key, MarksWriter.build(path, self._store_id, marks.tobytes()))
 
     def make_sure_of_marks(self) -> None:
         """Have believed marks for every plane; what a writer does when it opens a store.
@@ -257,9 +270,19 @@ class PlaneWriter:
         A damaged plane is passed over, for `check` to list; on a full disk search does without
         marks, so that deleting goes on.
         """
-        for segment, dimension in plane_ids(self._folder):
+        lacking: deque[Plane] = deque()
+        for key in plane_ids(self._folder):
             with contextlib.suppress(CorruptionError, StorageError):
-                self.marks(segment, dimension)
+                found = MarksWriter.open(marks_path(self._folder, *key), self._store_id)
+                if found is None:
+                    lacking.append(self._plane(key))
+                else:
+                    self._keep_marks(key, found)
+        offsets = asked_together(self._current_offsets, lacking)
+        while lacking:  # what is done with is let go: a plane that was read counts as memory
+            plane = lacking.popleft()
+            with contextlib.suppress(CorruptionError, StorageError):
+                self._make_marks(plane, offsets(plane.number))
 
     def retire(self, rows: Iterable[RowAddress]) -> None:
         """Unmark rows whose records are no longer current; after the commit.
@@ -308,7 +331,33 @@ class PlaneWriter:
             self._forget(key)
 
 
-def marks_of(plane: Plane, offsets: NDArray[np.uint32]) -> MarkArray:
+def asked_together(ask: AskOffsets, planes: Iterable[Plane]) -> Callable[[int], Offsets]:
+    """What gives the offsets of one segment, asked for together with those of its neighbours.
+
+    Each time that it asks, `ask` goes through the whole catalog; so it does for as many planes at a
+    time as have some megabytes of offsets. They are to be looked at in their order.
+    """
+    groups: dict[int, set[int]] = {}
+    group: set[int] = set()
+    rows = 0
+    for plane in planes:
+        if group and rows + plane.count > _ROWS_AT_ONCE:
+            group, rows = set(), 0
+        group.add(plane.number)
+        rows += plane.count
+        groups[plane.number] = group
+    known: dict[int, Offsets] = {}
+
+    def offsets(segment: int) -> Offsets:
+        if segment not in known:
+            known.clear()
+            known.update(ask(groups[segment]))
+        return known[segment]
+
+    return offsets
+
+
+def marks_of(plane: Plane, offsets: Offsets) -> MarkArray:
     """What the marks of a plane should be, given the offsets of its segment's current records."""
     marks = np.isin(plane.rows["offset"], offsets).astype(np.uint8)
     marks[(marks == CURRENT) & np.isnan(plane.rows["scale"])] = UNSEARCHABLE

@@ -9,7 +9,7 @@ import numpy as np
 
 from titanstore.codec.base import Vector
 from titanstore.codec.choose import RAW, decode_frame, decode_frames, decode_parsed, raw_view
-from titanstore.codec.frame import Buffer, dimensions_of, parse_header
+from titanstore.codec.frame import Buffer, FrameHeader, dimensions_of, parse_header
 from titanstore.config import StoreConfig
 from titanstore.errors import (
     CorruptionError,
@@ -71,23 +71,23 @@ class Cascade:
             frame, document = kept
             self.counters.warm_hits += 1
             self.counters.promotions += 1
+            header = None
         else:
             record = self.cold.find(key)
             if record is None:
                 self.counters.absent += 1
                 raise NotFoundError(f"no vector for key {text!r}", ErrorKind.UNKNOWN_KEY)
             self.counters.cold_hits += 1
-            frame, document = record.frame, record.document
+            frame, document, header = record.frame, record.document, record.header
         try:
-            row = self._row(frame)
+            row = self._row(frame, header or parse_header(frame))
         except CorruptionError as error:
             raise CorruptionError(f"key {text!r}: {error}", error.kind) from error
         self._admit(text, row, epoch)
         self._put_away(document)
         return row
 
-    def _row(self, frame: Buffer) -> Vector:
-        header = parse_header(frame)
+    def _row(self, frame: Buffer, header: FrameHeader) -> Vector:
         if header.codec_id == RAW.codec_id and isinstance(frame, memoryview):
             view = raw_view(frame)  # of the mapped file; one of the warm tier is not aligned
             if view is not None and view.flags.aligned:
@@ -234,7 +234,7 @@ class Cascade:
                 if budget < 0:
                     break
                 self.warm.take(text)
-                row = self._row(record.frame)
+                row = self._row(record.frame, record.header)
                 self.counters.prefetched_rows += 1
                 self._admit(text, row, epoch, prefetched=True)
         except StoreError:

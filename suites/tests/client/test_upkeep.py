@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import lmdb
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fixtures.titan.answers import Answers, EmulatedTitan
 from fixtures.titan.responder import TitanResponder
 from suites.tests.client.conftest import V1, V2, ask
 from suites.tests.client.test_batches import Refusing
 from titanstore import EmbeddingStore, ErrorKind, InvalidInputError, StorageError
+from titanstore.cli import main
 from titanstore.clients.bedrock import wrap
 from titanstore.clients.bedrock.records import AnswerRecord
 
@@ -144,6 +148,46 @@ def test_a_damaged_answer_keeps_no_other_from_being_pruned(
     assert kept(timed, V1) == TEXTS[1:2]
     embed.warm(TEXTS[:1])
     assert kept(timed, V1) == TEXTS[:2]
+
+
+def damage_answers(folder: Path, name: str) -> None:
+    """Turn one bit of the first value of a database, or of LMDB's own pages."""
+    if name == "pages":
+        data = folder / "data.mdb"
+        data.write_bytes(b"\xff" * data.stat().st_size)
+        return
+    with lmdb.open(str(folder), max_dbs=2) as environment:
+        database = environment.open_db(name.encode())
+        with environment.begin(write=True, db=database) as change:
+            cursor = change.cursor()
+            assert cursor.first()
+            value = bytearray(cursor.value())
+            value[len(value) // 2] ^= 1
+            change.put(bytes(cursor.key()), bytes(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("answers", ["bad-answers: answers, key '"]),
+        ("styles", ["bad-answers: answers, style 0: "]),  # once for all answers of that style
+        ("pages", ["bad-answers: answers: "]),
+    ],
+)
+def test_the_command_check_sees_damaged_answers(
+    name: str, wanted: list[str], timed: Any, store: EmbeddingStore
+) -> None:
+    timed.titan.embedder(V2).embed_many(TEXTS)
+    whole = CliRunner().invoke(main, ["check", str(store.path)])  # beside the writer
+    assert (whole.exit_code, "no problems" in whole.output) == (0, True)
+    timed.titan.close()
+    store.close()
+    damage_answers(store.path / "answers", name)
+    seen = CliRunner().invoke(main, ["check", str(store.path)])
+    assert seen.exit_code == 1
+    problems = [line for line in seen.output.splitlines() if line.startswith("bad-answers")]
+    assert [line[: len(each)] for line, each in zip(problems, wanted, strict=True)] == wanted
+    assert "1 problem" in seen.output
 
 
 @pytest.mark.parametrize("step", ["vectors", "answers"])

@@ -116,7 +116,9 @@ def test_rows_of_a_killed_write_are_not_taken_for_rows_of_an_older_release(
         folder / "segments",
         store_id,
         durable=False,
-        current_offsets=lambda _: np.array([SEGMENT_HEADER_BYTES], np.uint32),
+        current_offsets=lambda segments: dict.fromkeys(
+            segments, np.array([SEGMENT_HEADER_BYTES], np.uint32)
+        ),
     )
     far = np.ones(dimension, np.float32)
     frame = encode_frame(far, with_codes=True)

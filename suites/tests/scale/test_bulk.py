@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from titanstore import (
     embedding_key,
 )
 from titanstore.cli import main
+from titanstore.migration.lines import LINE_BYTES_MAX
 from titanstore.scale import (
     Embedding,
     Job,
@@ -51,7 +53,7 @@ from titanstore.scale import (
     verify,
 )
 from titanstore.scale import job as jobs
-from titanstore.scale.fragments import commit
+from titanstore.scale.fragments import commit, paths_of
 from titanstore.scale.ledger import Ledger
 from titanstore.scale.work import write_part
 
@@ -162,6 +164,46 @@ def test_a_torn_note_is_as_none(folder: Location, inputs: Path) -> None:
     assert Ledger(folder, name).notes().keys() == {0}
     assert run_job(job, LocalRunner()).parts_now == PARTS - 1
     assert is_whole(folder)
+
+
+def test_a_part_whose_files_went_is_done_again(place: Location, inputs: Path, s3: Any) -> None:
+    """As `compact` leaves a job that was not committed in a week: it used to fail for ever."""
+    job = job_of(place, inputs)
+    SharedTable.create(place, DIMENSION)
+    name = name_of(job)
+    first, second = LocalRunner().run(partial(write_part, job, name), job.parts[:2])
+    (path,) = paths_of(second["fragments"][0])
+    if place.is_local:
+        (Path(place.uri) / "data" / path).unlink()
+    else:
+        bucket, _, table = place.uri.removeprefix("s3://").partition("/")
+        s3.delete_object(Bucket=bucket, Key=f"{table}/data/{path}")
+    assert first["part"] == 0
+    assert run_job(job, LocalRunner()).parts_now == PARTS - 1
+    assert is_whole(place)
+
+
+def test_an_input_that_goes_is_told(folder: Location, inputs: Path) -> None:
+    job = job_of(folder, inputs)
+    (inputs / "1.npz").unlink()
+    with pytest.raises(MigrationError, match=r"1\.npz") as caught:
+        run_job(job, LocalRunner())
+    assert caught.value.kind is ErrorKind.BAD_SOURCE
+
+
+def test_what_a_run_reported_that_found_all_there_hides_nothing(
+    folder: Location, inputs: Path
+) -> None:
+    """Two places did the job; whichever ended last, `added` is what the table has by it."""
+    job = job_of(folder, inputs)
+    done = run_job(job, LocalRunner())
+    for _ in range(8):  # names are random: some come before that of the first
+        Ledger(folder, name_of(job)).end(asdict(done) | {"added": 0, "repeated": ROWS})
+    jobs_folder = Path(folder.uri + ".jobs") / name_of(job)
+    (jobs_folder / "part-of-something.json").write_text("{}")
+    (jobs_folder / "done.json").write_text("{}")
+    assert Ledger(folder, name_of(job)).notes().keys() == set(range(PARTS))
+    assert run_job(job, LocalRunner()).added == ROWS
 
 
 # ---------------------------------------------------------------- killed
@@ -304,7 +346,18 @@ def test_a_model_that_throttles_is_asked_again(
 
 @pytest.mark.parametrize(
     ("name", "line"),
-    [("a.jsonl", "{"), ("a.jsonl", '{"body": "x"}'), ("a.jsonl", "[1]"), ("a.txt", b"\xff\xfe")],
+    [
+        ("a.jsonl", "{"),
+        ("a.jsonl", '{"body": "x"}'),
+        ("a.jsonl", "[1]"),
+        ("a.jsonl", "[" * 100_000),
+        ("a.jsonl", r'{"text": "\ud800"}'),
+        ("a.jsonl", r'{"text": "x", "document": "\udfff"}'),
+        ("a.jsonl.gz", gzip.compress(b" " * LINE_BYTES_MAX + b'{"text": "x"}', 1)),
+        ("a.txt", b"\xff\xfe"),
+        ("a.txt", b"x" * LINE_BYTES_MAX),
+    ],
+    ids=range(9),
 )
 def test_texts_that_cannot_be_read_end_the_job(
     folder: Location, tmp_path: Path, name: str, line: str | bytes

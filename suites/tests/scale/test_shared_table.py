@@ -272,6 +272,20 @@ def test_a_key_with_other_bits_is_refused_and_nothing_written(folder: Location) 
     assert keys_of(table.latest()) == ["a"]
 
 
+def test_a_key_that_another_program_wrote_twice_is_there(folder: Location) -> None:
+    import lance
+
+    table = SharedTable.create(folder, DIMENSION)
+    rows = np.ones((2, DIMENSION), np.float32)
+    table.put_many(["a", "b"], rows)
+    lance.write_dataset(table.dataset.to_table(), folder.uri, mode="append")
+    table = table.latest()
+    assert (len(table), verify(folder, LocalRunner()).repeated) == (4, 2)
+    assert table.put_many(["a", "b", "c"], np.ones((3, DIMENSION), np.float32)) == 1
+    with pytest.raises(MigrationError):
+        table.put_many(["b"], np.zeros((1, DIMENSION), np.float32))
+
+
 def test_who_is_always_too_late_is_told_so(
     folder: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +353,8 @@ def test_an_unreachable_endpoint_is_told_without_a_secret(bucket: Location, serv
         ("s3://bucket/x?secret=1", None),
         ("s3://bucket/x", "http://key:secret@127.0.0.1:5000"),
         ("s3://bucket/x", "127.0.0.1:5000"),
+        ("s3://[secret/x", None),
+        ("s3://bucket/x", "http://[secret"),
     ],
 )
 def test_an_address_that_cannot_be_meant_is_refused(uri: str, endpoint: str | None) -> None:

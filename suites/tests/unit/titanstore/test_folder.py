@@ -71,6 +71,28 @@ def test_a_deep_path_and_every_way_to_name_it(
                 assert "k" in reader
 
 
+def test_the_names_of_all_folders_that_were_made_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store is not on the disk as long as a name on the way to it is not."""
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def seen(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    monkeypatch.chdir(tmp_path)
+    store = Path("a/b/c")
+    with EmbeddingStore.open(store) as opened:
+        assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
+        opened.put("k", GOOD)
+    synced.clear()
+    with EmbeddingStore.open(store):
+        assert tmp_path not in synced  # once is enough
+
+
 @pytest.mark.parametrize("step", ["mkdir", "_write_durably", "rename", "sync_folder"])
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_store_made_halfway_is_finished(

@@ -312,6 +312,10 @@ def test_offsets_of_a_segment_over_many_batches(
         ]
         assert len(view.offsets(1)) == 5
         assert view.offsets(3).tolist() == []
+        together = view.offsets_of(iter([1, 2, 3]))
+        assert {number: found.tolist() for number, found in together.items()} == {
+            number: view.offsets(number).tolist() for number in (1, 2, 3)
+        }
 
 
 def test_offsets_take_no_memory_for_entries_of_other_segments(catalog: Catalog) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -18,7 +19,7 @@ from titanstore.codec.choose import SLICED, decode_frame
 from titanstore.codec.frame import build_frame
 from titanstore.codec.grid import WIDTHS, Recipe
 from titanstore.codec.planes import SignificantBits
-from titanstore.codec.sliced import slice_words
+from titanstore.codec.sliced import powers_of_two, slice_words
 from titanstore.errors import CorruptionError, ErrorKind
 
 Words = NDArray[np.uint32]
@@ -103,6 +104,14 @@ def test_every_size_of_step(largest: int) -> None:
     assert (body is None) == (largest < 7)
     if body is not None:
         assert np.array_equal(decoded(body, 300), words)
+
+
+def test_powers_of_two_are_exact() -> None:
+    """By their bits: exp2 of another machine's numpy might be one unit off, and frames with it."""
+    steps = np.arange(-126, 122, dtype=np.int32)
+    wanted = [math.ldexp(1.0, step) for step in steps.tolist()]
+    assert powers_of_two(steps).tolist() == wanted
+    assert powers_of_two(steps[:, None]).shape == (248, 1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -12,7 +12,12 @@ from fixtures.titan.recorded import RecordedSet
 from fixtures.vectors import GENERATORS
 from titanstore import EmbeddingStore, StoreConfig
 from titanstore.codec.choose import encode_frame
-from titanstore.search.lance import LanceRow, LanceSettings, LanceTable
+from titanstore.search.lance import (
+    LanceRow,
+    LanceSettings,
+    LanceTable,
+    LanceUnavailableError,
+)
 from titanstore.search.lance_rebuild import groups_of, rebuild_store_from_lance
 from titanstore.search.lance_schema import StoredRow
 
@@ -41,7 +46,7 @@ def there_and_back(store: EmbeddingStore, folder: Path, dimension: int) -> None:
         assert table.content.rows == len(store)
         seen: list[int] = []
         with EmbeddingStore.open(folder / "again", CONFIG) as again:
-            assert rebuild_store_from_lance(table, again, seen.append) == len(store)
+            assert rebuild_store_from_lance([table], again, seen.append) == len(store)
             assert seen[-1] == len(store)
             assert contents(again) == contents(store)
             assert again.check().is_clean
@@ -75,9 +80,34 @@ def test_keys_without_a_document(tmp_path: Path) -> None:
         EmbeddingStore.open(tmp_path / "store", CONFIG) as store,
     ):
         table.sync(rows, [], 5)
-        rebuild_store_from_lance(table, store)
+        rebuild_store_from_lance([table], store)
         assert store.documents() == []
         assert [store.get(row.key)[0] for row in rows] == [0, 1, 2, 3, 4]
+
+
+def test_a_table_that_is_synced_while_it_is_read_loses_no_key(tmp_path: Path) -> None:
+    """A key in two tables is looked up in both and then read again: by then it may have moved."""
+    with (
+        LanceTable.create(tmp_path / "1", 1, SETTINGS) as old,
+        LanceTable.create(tmp_path / "2", 2, SETTINGS) as new,
+        EmbeddingStore.open(tmp_path / "store", CONFIG) as store,
+    ):
+        old.sync([LanceRow("both", np.ones(1, np.float32), 1)], [], 2)
+        new.sync([LanceRow("both", np.ones(2, np.float32), 5)], [], 6)
+
+        class Synced:
+            """The second table, moved between its second reading and its third."""
+
+            readings = 0
+
+            def rows(self) -> Iterator[StoredRow]:
+                self.readings += 1
+                if self.readings == 3:
+                    new.sync([LanceRow("both", np.ones(2, np.float32), 9)], [], 10)
+                return new.rows()
+
+        with pytest.raises(LanceUnavailableError, match="synced meanwhile"):
+            rebuild_store_from_lance([old, Synced()], store)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("count_max", [1, 2, 100])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from titanstore.segments.plane import (
     row_bytes,
 )
 from titanstore.segments.plane_reader import PlaneReader
-from titanstore.segments.planes import NewRow, RowAddress, plane_ids
+from titanstore.segments.planes import NewRow, PlaneWriter, RowAddress, plane_ids
 from titanstore.segments.reader import SegmentReader
 from titanstore.segments.writer import NewRecord, SegmentWriter
 
@@ -436,3 +437,43 @@ def test_marks_by_the_catalog_are_worked_out_once_a_change(tmp_path: Path) -> No
     reader.marks_by_catalog(plane, 7, offsets)
     assert len(asked) == 4
     planes.close()
+
+
+def test_the_catalog_is_gone_through_for_many_planes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for each took a store of 119 segments and 30 000 vectors two seconds to open."""
+    writer = open_writer(tmp_path, bytes_max=900)
+    placed, _ = writer.append([record(seed) for seed in range(40)], START)
+    writer.close()
+    planes = [key[0] for key in plane_ids(tmp_path)]
+    assert len(planes) > 8
+    for path in tmp_path.glob("*.marks"):
+        path.unlink()
+    current: dict[int, list[int]] = {number: [] for number in planes}
+    for place in placed[::2]:
+        current[place.address.segment].append(place.address.offset)
+    asked: list[set[int]] = []
+
+    def ask(segments: Iterable[int]) -> dict[int, NDArray[np.uint32]]:
+        asked.append(set(segments))
+        return {number: np.array(current[number], np.uint32) for number in asked[-1]}
+
+    rows = Plane(tmp_path, planes[0], 64, STORE_ID).count
+    monkeypatch.setattr(planes_module, "_ROWS_AT_ONCE", 4 * rows)
+    opened = PlaneWriter(tmp_path, STORE_ID, durable=False, current_offsets=ask)
+    opened.make_sure_of_marks()
+    assert set().union(*asked) == set(planes)
+    assert sum(map(len, asked)) == len(planes)
+    assert max(map(len, asked)) in (4, 5)
+    for number, (plane, marks) in enumerate(PlaneReader(tmp_path, STORE_ID).current()):
+        assert plane.number == planes[number]
+        assert marks is not None
+        is_current = np.isin(plane.rows["offset"], current[plane.number])
+        assert (marks == CURRENT).tolist() == is_current.tolist()
+    opened.close()
+    again = PlaneWriter(tmp_path, STORE_ID, durable=False, current_offsets=ask)
+    asked.clear()
+    again.make_sure_of_marks()  # they are believed now
+    assert asked == []
+    again.close()
