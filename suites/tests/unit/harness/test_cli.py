@@ -282,6 +282,6 @@ def test_an_interrupted_run_leaves_nothing(
     assert process.returncode == status, err.decode()
     assert out == b""
     assert b"Traceback" not in err
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert alive == []
     assert list(reports.iterdir()) == []
