@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,24 +113,30 @@ def _felt(store: EmbeddingStore, rng: random.Random, seconds: float, *, is_paced
 @contextmanager
 def _readers(folder: Path, count: int) -> Iterator[list[Connection]]:
     context = multiprocessing.get_context("spawn")
-    channels, processes = [], []
-    for seed in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_read, args=(str(folder), seed, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        channels.append(ours)
-        processes.append(process)
+    channels: list[Connection] = []
+    processes: list[SpawnProcess] = []
     try:
+        for seed in range(count):
+            ours, theirs = context.Pipe()
+            channels.append(ours)
+            process = context.Process(target=_read, args=(str(folder), seed, theirs), daemon=True)
+            process.start()
+            processes.append(process)
+            theirs.close()
         for channel in channels:
             channel.recv()
         yield channels
         for channel in channels:
             channel.send(None)
+    except BaseException:  # Ctrl-C, or a reader that has died: nobody will tell the others
+        for process in processes:
+            process.kill()
+        raise
     finally:
         for process in processes:
-            process.join(20)
-            process.kill()
+            process.join()
+        for channel in channels:
+            channel.close()
 
 
 def _felt_by_all(channels: list[Connection]) -> Felt | None:
