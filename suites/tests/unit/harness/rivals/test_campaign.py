@@ -85,7 +85,7 @@ def test_a_round_that_was_broken_off_is_made_anew(
     broken = False
 
     def at_this_hour(tasks: Sequence[Task], **_: object) -> list[Process | WorkerError]:
-        ((_, job),) = tasks
+        ((_module, job),) = tasks
         if broken and job["subject"] == names[-1]:
             raise KeyboardInterrupt
         facts = {"metrics": {"get_hot_s": float(next(hour))}}
