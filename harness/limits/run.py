@@ -95,8 +95,11 @@ def measure_limits(options: LimitsOptions, progress: Progress) -> Path:
         with tempfile.TemporaryDirectory(prefix="work-", dir=folder) as named:
             weighed = _weigh(options, Path(named), settings, progress)
             population, processes = _time(options, Path(named), settings, progress)
-    except WorkerError as error:
-        raise HarnessError(str(error)) from error
+    except BaseException as error:  # Ctrl-C as well: a folder without limits.json says nothing
+        shutil.rmtree(folder)
+        if isinstance(error, WorkerError):
+            raise HarnessError(str(error)) from error
+        raise
     write_json(
         folder / "limits.json",
         {
