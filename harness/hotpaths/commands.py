@@ -17,6 +17,7 @@ from rich.text import Text
 from fixtures.titan.recorded import usual_folder
 from harness.display import ConsoleProgress
 from harness.environment import project_root
+from harness.finite import FiniteRange
 from harness.hotpaths.page import Followed, read_paths, write_hotpaths_page
 from harness.hotpaths.paths import PATHS
 from harness.hotpaths.profile import HotOptions, profile_paths
@@ -38,7 +39,7 @@ _SHOWN = 5
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=1, max=600),
+    type=FiniteRange(min=1, max=600),
     default=6.0,
     show_default=True,
     help="Of each path, once plain and once sampled.",
