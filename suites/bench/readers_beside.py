@@ -221,7 +221,7 @@ def rounds_of(
 
 
 def table_of(found: list[dict[str, Any]]) -> list[str]:
-    """Medians over the rounds; each ratio within its round."""
+    """Medians over the rounds; each ratio within its round, with the least and the most."""
     nothing = {one["round"]: one["saves_per_second"] for one in found if not one["readers"]}
     lines = [
         f"without readers: {statistics.median(nothing.values()):.0f} saves a second",
@@ -242,12 +242,13 @@ def _row_of(own: list[dict[str, Any]], nothing: dict[int, float]) -> str:
         return float(statistics.median(one[part][name] for one in own))
 
     saves = statistics.median(one["saves_per_second"] for one in own)
-    ratio = statistics.median(one["saves_per_second"] / nothing[one["round"]] for one in own)
+    ratios = [one["saves_per_second"] / nothing[one["round"]] for one in own]
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     seconds = statistics.median(one["seconds"] for one in own)
     gets = middle("beside", "gets") / seconds
     longest = max(one["beside"]["max_us"] for one in own) / 1e3
     return (
-        f"| {own[0]['readers']} | {own[0]['pace']} | {saves:.0f} | {ratio:.2f} | {gets:,.0f} "
+        f"| {own[0]['readers']} | {own[0]['pace']} | {saves:.0f} | {ratio} | {gets:,.0f} "
         f"| {middle('alone', 'p50_us'):.2f}, {middle('beside', 'p50_us'):.2f} us "
         f"| {middle('alone', 'p99_us'):.0f}, {middle('beside', 'p99_us'):.0f} us "
         f"| {longest:.1f} ms |"
