@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from harness.finite import FiniteRange
 from harness.hotpaths.page import Followed, read_paths, write_hotpaths_page
 from harness.hotpaths.paths import PATHS
 from harness.hotpaths.profile import HotOptions, profile_paths
+from harness.kept import shown_page
 from harness.report.quantity import format_quantity
 from harness.signals import sigterm_tidies_up
 
@@ -96,9 +96,7 @@ def show_hotpaths(folder: Path) -> None:
     _, paths = read_paths(folder)
     console = Console()
     console.print(_table(paths, min(console.width, _WIDTH_MAX)))
-    latest = folder.parent / "latest"
-    shown = latest / page.name if latest.resolve() == folder.resolve() else page
-    console.print(f"Page: {os.path.relpath(shown)}", highlight=False, soft_wrap=True)
+    console.print(f"Page: {shown_page(page)}", highlight=False, soft_wrap=True)
 
 
 def _table(paths: list[Followed], width: int) -> Table:

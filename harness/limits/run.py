@@ -20,6 +20,7 @@ from harness import environment
 from harness.bounds import token_mean_bits
 from harness.errors import HarnessError, UsageError
 from harness.evidence import write_json
+from harness.kept import point_latest
 from harness.measures.replay import copy_store
 from harness.memory.populations import synthetic_rows
 from harness.population import Population, build_store
@@ -116,9 +117,7 @@ def measure_limits(options: LimitsOptions, progress: Progress) -> Path:
             "processes": processes,
         },
     )
-    latest = folder.parent / "latest"
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(folder.name)
+    point_latest(folder)
     return folder
 
 

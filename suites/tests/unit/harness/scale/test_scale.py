@@ -220,12 +220,6 @@ def test_the_peak_is_seen_though_it_has_gone() -> None:
     assert 55_000_000 < peak.added < 90_000_000
 
 
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    alone = run_module._alone
-    with alone(tmp_path), pytest.raises(UsageError, match="another"), alone(tmp_path):
-        pass
-
-
 def test_a_damaged_result_is_no_page(tmp_path: Path) -> None:
     (tmp_path / "scale.json").write_text("{")
     with pytest.raises(EvidenceError):
