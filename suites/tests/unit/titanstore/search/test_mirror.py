@@ -7,9 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import traceback
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from suites.tests.concurrency.test_processes import exit_of, fork
 from titanstore import (
     CorruptionError,
     EmbeddingStore,
@@ -64,27 +62,6 @@ def recall(store: EmbeddingStore, path: Path, queries: Vector) -> float:
         for query in queries:
             found += len(set(store.search(query)) & set(exact.search(query)))
     return found / (10 * len(queries))
-
-
-def fork(child: Callable[[], None]) -> int:
-    """Run `child` in a forked process; returns its pid. It exits with 0 if it raises nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # threads are alive: that is the point
-        pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        child()
-        status = 0
-    except BaseException:  # the child must not run the parent's tests
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def exit_of(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_without_a_table_search_scans_and_says_so(tmp_path: Path) -> None:
