@@ -22,7 +22,7 @@ __all__ = ["CodecSize", "LossyError", "measure_codecs"]
 
 Vectors = NDArray[np.float32]
 
-ZSTD_LEVEL = 19
+ZSTD_LEVEL = 19  # 22 takes no byte less from a vector: its window is larger, not its search
 BLOSC_LEVEL = 9  # its highest
 PCODEC_LEVEL = 12  # its highest
 

@@ -21,6 +21,7 @@ from harness.evidence import (
     write_json,
     write_verdicts,
 )
+from harness.kept import point_latest
 from harness.measurement import Measurement, write_measurement
 from harness.measures import (
     client,
@@ -249,7 +250,7 @@ def run_gates(options: Options, progress: Progress) -> Path:
         raise
     if not options.keep:
         shutil.rmtree(run / "work", ignore_errors=True)
-    _point_latest(options.reports, name)
+    point_latest(run)
     return run
 
 
@@ -382,10 +383,3 @@ def _recorded(options: Options, progress: Progress) -> list[RecordedSet]:
         return load_recorded(options.recorded)
     except (OSError, ValueError) as error:
         raise UsageError(f"recorded vectors in {options.recorded}: {error}") from error
-
-
-def _point_latest(reports: Path, name: str) -> None:
-    """Move the link to the newest run in one step."""
-    fresh = reports / f".latest-{name}"  # of this run only: others may end at the same time
-    fresh.symlink_to(name)
-    fresh.replace(reports / "latest")

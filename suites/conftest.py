@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("fixtures.plugin",)
 
@@ -70,6 +71,11 @@ LONG = (
     "suites/tests/unit/harness/rivals/test_campaign.py::test_a_comparison_is_kept",
     "suites/tests/unit/harness/rivals/test_campaign.py::test_ctrl_c_keeps",
 )
+
+
+# How long an example takes is no property of what is tested: unless told otherwise, 200 ms fail it
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,6 +22,7 @@ from harness.compare.texts import render_terminal
 from harness.compare.view import view_of
 from harness.environment import project_root
 from harness.evidence import read_json
+from harness.finite import FiniteRange
 from harness.signals import INTERRUPTED, sigterm_tidies_up
 
 __all__ = ["calibrate", "compare", "show_compare"]
@@ -70,7 +71,7 @@ def _options(given: dict[str, Any]) -> CompareOptions:
 @_BENCHMARK
 @click.option(
     "--max-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=_MINUTES,
     show_default=True,
     help="Stop then; what is not decided is INCONCLUSIVE.",
@@ -150,7 +151,7 @@ def show_compare(folder: Path) -> None:
 @_BENCHMARK
 @click.option(
     "--max-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Stop then; the same command goes on later.",
 )
 @click.option(

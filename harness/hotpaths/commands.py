@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -17,9 +16,11 @@ from rich.text import Text
 from fixtures.titan.recorded import usual_folder
 from harness.display import ConsoleProgress
 from harness.environment import project_root
+from harness.finite import FiniteRange
 from harness.hotpaths.page import Followed, read_paths, write_hotpaths_page
 from harness.hotpaths.paths import PATHS
 from harness.hotpaths.profile import HotOptions, profile_paths
+from harness.kept import shown_page
 from harness.report.quantity import format_quantity
 from harness.signals import sigterm_tidies_up
 
@@ -38,7 +39,7 @@ _SHOWN = 5
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=1, max=600),
+    type=FiniteRange(min=1, max=600),
     default=6.0,
     show_default=True,
     help="Of each path, once plain and once sampled.",
@@ -95,9 +96,7 @@ def show_hotpaths(folder: Path) -> None:
     _, paths = read_paths(folder)
     console = Console()
     console.print(_table(paths, min(console.width, _WIDTH_MAX)))
-    latest = folder.parent / "latest"
-    shown = latest / page.name if latest.resolve() == folder.resolve() else page
-    console.print(f"Page: {os.path.relpath(shown)}", highlight=False, soft_wrap=True)
+    console.print(f"Page: {shown_page(page)}", highlight=False, soft_wrap=True)
 
 
 def _table(paths: list[Followed], width: int) -> Table:

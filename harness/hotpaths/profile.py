@@ -20,6 +20,7 @@ from harness.errors import HarnessError, UsageError
 from harness.evidence import write_json
 from harness.hotpaths.paths import PATHS, SETTINGS
 from harness.hotpaths.stacks import narrow, read_stacks
+from harness.kept import point_latest
 from harness.measures.replay import copy_store
 from harness.memory.populations import make_population
 from harness.population import build_store
@@ -140,9 +141,7 @@ def profile_paths(options: HotOptions, progress: Progress) -> Path:
             "paths": found,
         },
     )
-    latest = folder.parent / "latest"
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(folder.name)
+    point_latest(folder)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.text import Text
 from fixtures.titan.recorded import usual_folder
 from harness.display import ConsoleProgress
 from harness.environment import project_root
+from harness.kept import shown_page
 from harness.limits.page import ratio_text, write_limits_page
 from harness.limits.run import LimitsOptions, measure_limits
 from harness.report.quantity import format_quantity
@@ -78,6 +78,4 @@ def show_limits(folder: Path) -> None:
             ratio_text(one),
         )
     console.print(table)
-    latest = folder.parent / "latest"
-    shown = latest / page.name if latest.resolve() == folder.resolve() else page
-    console.print(f"Page: {os.path.relpath(shown)}", highlight=False, soft_wrap=True)
+    console.print(f"Page: {shown_page(page)}", highlight=False, soft_wrap=True)

@@ -94,8 +94,10 @@ def search(job: Mapping[str, Any], population: Population) -> Pair:
         raise AssertionError("the nearest of a stored vector is another one")
     ours = median(call_times_s(subject.search, queries[1:]))
     subject.close()
+    # numpy reads these words as fast as memory gives them; the largest of 64 bits took it 1.3 times
+    # as long (15.5 MB, 16.7 and 13.0 GB/s), which flattered the store
     planes = [
-        np.memmap(path, np.uint64, "r", shape=(path.stat().st_size // 8,))
+        np.memmap(path, np.uint32, "r", shape=(path.stat().st_size // 4,))
         for path in Path(job["store"]).rglob("*.plane")
     ]
     if not planes:

@@ -20,6 +20,7 @@ from harness import environment
 from harness.bounds import token_mean_bits
 from harness.errors import HarnessError, UsageError
 from harness.evidence import write_json
+from harness.kept import point_latest
 from harness.measures.replay import copy_store
 from harness.memory.populations import synthetic_rows
 from harness.population import Population, build_store
@@ -95,8 +96,11 @@ def measure_limits(options: LimitsOptions, progress: Progress) -> Path:
         with tempfile.TemporaryDirectory(prefix="work-", dir=folder) as named:
             weighed = _weigh(options, Path(named), settings, progress)
             population, processes = _time(options, Path(named), settings, progress)
-    except WorkerError as error:
-        raise HarnessError(str(error)) from error
+    except BaseException as error:  # Ctrl-C as well: a folder without limits.json says nothing
+        shutil.rmtree(folder)
+        if isinstance(error, WorkerError):
+            raise HarnessError(str(error)) from error
+        raise
     write_json(
         folder / "limits.json",
         {
@@ -113,9 +117,7 @@ def measure_limits(options: LimitsOptions, progress: Progress) -> Path:
             "processes": processes,
         },
     )
-    latest = folder.parent / "latest"
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(folder.name)
+    point_latest(folder)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from harness.display import ConsoleProgress
 from harness.environment import project_root
+from harness.kept import shown_page
 from harness.memory.findings import Finding
 from harness.memory.page import estimate_text, write_memory_page
 from harness.memory.profile import MemoryOptions, profile_memory
@@ -129,9 +129,7 @@ def show_profile(folder: Path) -> int:
     page, code, findings = write_memory_page(folder)
     console = Console()
     console.print(_table(findings, min(console.width, _WIDTH_MAX)))
-    latest = folder.parent / "latest"
-    shown = latest / page.name if latest.resolve() == folder.resolve() else page
-    console.print(f"Page: {os.path.relpath(shown)}", highlight=False, soft_wrap=True)
+    console.print(f"Page: {shown_page(page)}", highlight=False, soft_wrap=True)
     return code
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.titan.recorded import load_recorded
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
+from harness.kept import alone_in, name_of, point_latest, recording_digests
 from harness.measurement import Process
 from harness.measures.replay import copy_store, lay_out
 from harness.memory import filling, many
@@ -119,15 +115,15 @@ def profile_memory(
         "config_digest": config_digest,
         "machine": {**machine, "id": environment.machine_id(machine)},
         "options": _asked(options),
-        "recordings": _digests(options.recorded),
+        "recordings": recording_digests(options.recorded),
         "packages": environment.package_versions(),
     }
-    folder = options.reports / "memory" / _name_of(facts)
+    folder = options.reports / "memory" / name_of(facts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"a profile cannot be kept in {options.reports}: {error}") from error
-    with _alone(folder):
+    with alone_in(folder, "memory"):
         if is_fresh:
             shutil.rmtree(folder / "parts", ignore_errors=True)
         work = folder / "work"
@@ -139,9 +135,7 @@ def profile_memory(
         finally:
             shutil.rmtree(work, ignore_errors=True)
     write_json(folder / "memory.json", {**facts, "command": list(options.command), "parts": parts})
-    latest = options.reports / "memory" / "latest"
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(folder.name)
+    point_latest(folder)
     return Profile(folder=folder, parts=parts)
 
 
@@ -152,34 +146,9 @@ def _asked(options: MemoryOptions) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in asked.items()}
 
 
-def _digests(recorded: Path | None) -> dict[str, str]:
-    """Which recordings these are: parts made of others are not kept for them."""
-    if recorded is None:
-        return {}
-    try:
-        return {group.name: group.digest for group in load_recorded(recorded)}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"recorded vectors in {recorded}: {error}") from error
-
-
 def _distorting(instruments: Mapping[str, bool]) -> list[str]:
     """Of the instruments that are on, those that take memory themselves."""
     return [name for name in ("tracemalloc", "devmode", "debug_malloc") if instruments.get(name)]
-
-
-def _name_of(facts: Mapping[str, Any]) -> str:
-    text = json.dumps({name: facts[name] for name in sorted(facts) if name != "commit"})
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"another `harness memory` is at work in {folder}") from error
-        yield
 
 
 Make = Callable[[], dict[str, Any]]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
+from harness.kept import alone_in
 from harness.progress import Progress
 from harness.prove import compares, runs, soaks
 from harness.prove.catalogue import CATALOGUE, by_id
@@ -101,7 +100,7 @@ def prove(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"a proof cannot be kept in {reports}: {error}") from error
-    with _alone(folder):
+    with alone_in(folder, "prove"):
         return _prove(folder, chosen, progress, is_fresh, command, identity)
 
 
@@ -115,17 +114,6 @@ def _identity() -> Identity:
         gates_digest=gates_digest(root),
         machine=environment.machine_id(environment.machine()),
     )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else makes rows in this folder meanwhile; the kernel ends it with the process."""
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"another `harness prove` is at work in {folder}") from error
-        yield
 
 
 def _prove(

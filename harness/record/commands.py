@@ -12,6 +12,7 @@ from rich.console import Console
 from harness.display import ConsoleProgress
 from harness.environment import machine, machine_id
 from harness.errors import UsageError
+from harness.finite import FiniteRange
 from harness.record.bedrock import bedrock_runtime
 from harness.record.budget import (
     MODELS,
@@ -40,7 +41,7 @@ _FILES, _CHUNKS = 10, 22
 @click.option("--model", type=click.Choice(list(MODELS)), required=True, help="Bedrock's model id.")
 @click.option(
     "--budget-usd",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     required=True,
     help="Most that all calls of the folder may cost, earlier ones included.",
 )
@@ -65,7 +66,7 @@ _FILES, _CHUNKS = 10, 22
 @click.option(
     "--usd-per-1000-tokens",
     "price",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help=f"Price, as {PRICES_SOURCE} says today.  [default: of {PRICES_AS_OF}, unchecked]",
 )
 @click.option(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fixtures.titan.recorded import load_recorded
 from harness import environment
 from harness.errors import UsageError
 from harness.evidence import write_json
+from harness.kept import alone_in, name_of, point_latest, recording_digests
 from harness.progress import Progress
 from harness.rivals.catalogue import OURS, SEARCHERS, STORES, why_not
 from harness.rivals.making import Maker
@@ -37,12 +32,12 @@ def compare_rivals(options: RivalOptions, progress: Progress, *, is_fresh: bool 
     """
     environment.require_linux()
     facts = _facts(options)
-    folder = options.reports / "rivals" / _name_of(facts)
+    folder = options.reports / "rivals" / name_of(facts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"nothing can be kept in {options.reports}: {error}") from error
-    with _alone(folder):
+    with alone_in(folder, "rivals"):
         if is_fresh:
             shutil.rmtree(folder / "parts", ignore_errors=True)
         work = folder / "work"
@@ -63,9 +58,7 @@ def compare_rivals(options: RivalOptions, progress: Progress, *, is_fresh: bool 
         "parts": parts,
     }
     write_json(folder / FILE, document)
-    latest = folder.parent / "latest"
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(folder.name)
+    point_latest(folder)
     return folder
 
 
@@ -84,7 +77,7 @@ def _facts(options: RivalOptions) -> dict[str, Any]:
         "sizes": options.sizes.name,
         "timed": list(options.timed),
         "seed": options.seed,
-        "recordings": _digests(options.recorded),
+        "recordings": recording_digests(options.recorded),
         "versions": {
             name: rival.versions()
             for name, rival in {**STORES, **SEARCHERS}.items()
@@ -92,30 +85,6 @@ def _facts(options: RivalOptions) -> dict[str, Any]:
         },
         "packages": environment.package_versions(),
     }
-
-
-def _digests(recorded: Path | None) -> dict[str, str]:
-    if recorded is None:
-        return {}
-    try:
-        return {group.name: group.digest for group in load_recorded(recorded)}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"recorded vectors in {recorded}: {error}") from error
-
-
-def _name_of(facts: Mapping[str, Any]) -> str:
-    text = json.dumps({name: facts[name] for name in sorted(facts) if name != "commit"})
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"another `harness rivals` is at work in {folder}") from error
-        yield
 
 
 def _told_of_subjects(options: RivalOptions) -> dict[str, dict[str, Any]]:

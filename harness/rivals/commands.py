@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from harness.display import ConsoleProgress
 from harness.environment import project_root
+from harness.kept import shown_page
 from harness.recordings import recorded_folder
 from harness.report.quantity import format_quantity
 from harness.rivals.campaign import compare_rivals
@@ -110,9 +110,7 @@ def show_rivals(folder: Path) -> int:
     for name, told in found.document["subjects"].items():
         if told["missing"]:
             console.print(Text(f"not measured: {name}: {told['missing']}"), soft_wrap=True)
-    latest = folder.parent / "latest"
-    shown = latest / page.name if latest.resolve() == folder.resolve() else page
-    console.print(f"Page: {os.path.relpath(shown)}", highlight=False, soft_wrap=True)
+    console.print(f"Page: {shown_page(page)}", highlight=False, soft_wrap=True)
     return found.exit_code
 
 

@@ -1,6 +1,7 @@
 """From the parts of a comparison to its table: values, ratios to ours with bounds; pure.
 
-A round gives d = log(rival / ours), both from fresh processes that ran minutes apart at most. The
+A round gives d = log(rival / ours), both from fresh processes that ran minutes apart at most: a
+round that was broken off is made anew. The
 Hodges-Lehmann estimate over the rounds and its signed-rank bounds are those of `harness compare`
 (harness/compare/decide.py), here one-sided at 95 %, for which 5 rounds are enough. Bytes are
 counted once and have no bounds.
@@ -12,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import median
 from typing import Any
 
 from harness.compare.decide import Rule, look_at
@@ -112,7 +114,7 @@ def _values(
 def _cell(
     subject: str, metric: Metric, own: Mapping[str, float], ours: Mapping[str, float]
 ) -> Cell:
-    middle = sorted(own.values())[len(own) // 2]
+    middle = median(own.values())
     shared = [kind for kind in own if kind in ours and own[kind] > 0 and ours[kind] > 0]
     if subject == OURS or not shared:
         return Cell(subject=subject, metric=metric, value=middle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 import shutil
 from collections.abc import Callable, Collection, Sequence
@@ -75,15 +76,15 @@ class Maker:
     def _path(self, name: str) -> Path:
         return self._folder / "parts" / f"{name.replace(' ', '-')}.json"
 
-    def _keep(self, name: str, made: Process | WorkerError) -> None:
+    def _keep(self, name: str, made: Process | WorkerError, **more: str) -> None:
         """What a rival fails at is its result; what ours fails at ends the run."""
         if isinstance(made, WorkerError):
             if name.endswith(f" {OURS}"):
                 raise HarnessError(f"{name}: {made}") from made
             self._progress.note(f"{name}: {made}")
-            part: dict[str, Any] = {"failed": str(made)}
+            part: dict[str, Any] = {"failed": str(made), **more}
         else:
-            part = {"values": list(made.values), **made.facts}
+            part = {"values": list(made.values), **made.facts, **more}
         self._path(name).parent.mkdir(exist_ok=True)
         write_json(self._path(name), part)
         self._parts[name] = part
@@ -95,20 +96,30 @@ class Maker:
         subjects: Sequence[str],
         task: Callable[[str, int], Task],
     ) -> None:
-        """One process a subject in each round, in random order: what drifts, drifts for all."""
-        names = [(turn, one) for turn in range(rounds) for one in subjects]
-        wanted = {one for turn, one in names if not self._kept(f"{kind} {turn} {one}")}
-        self._fill(int(kind.partition(" ")[2] or self._sizes.vectors), wanted)
-        self._progress.stage(f"{kind}: {rounds} rounds", len(names))
+        """One process a subject in each round, in random order: what drifts, drifts for all.
+
+        A round that an earlier call has made in part is made anew: a ratio is of one hour.
+        """
+        whole = {turn for turn in range(rounds) if self._is_whole(kind, turn, subjects)}
+        if len(whole) < rounds:
+            self._fill(int(kind.partition(" ")[2] or self._sizes.vectors), subjects)
+        self._progress.stage(f"{kind}: {rounds} rounds", rounds * len(subjects))
         for turn in range(rounds):
+            began = datetime.datetime.now(datetime.UTC).isoformat()
             order = list(subjects)
             random.Random(f"{self._options.seed} {kind} {turn}").shuffle(order)
             for subject in order:
-                name = f"{kind} {turn} {subject}"
-                if name not in self._parts:
+                if turn not in whole:
                     (made,) = self._run([task(subject, turn)])
-                    self._keep(name, made)
+                    self._keep(f"{kind} {turn} {subject}", made, round_began=began)
                 self._progress.step()
+
+    def _is_whole(self, kind: str, turn: int, subjects: Sequence[str]) -> bool:
+        """Has an earlier call made all of a round, at one time?"""
+        names = [f"{kind} {turn} {one}" for one in subjects]
+        if not all(map(self._kept, names)):
+            return False
+        return len({self._parts[name].get("round_began") for name in names}) == 1
 
     def _two_at_a_time(self, kind: str, task: Callable[[str], Task]) -> None:
         """What is not timed, of every store."""

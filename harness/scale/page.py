@@ -117,6 +117,8 @@ def _render(document: Mapping[str, Any], found: Sequence[Growth], code: int) -> 
         stylesheet=Markup(_STYLE.read_text(encoding="utf-8")),  # noqa: S704 - ours
         drawing=_markup,
         groups=groups,
+        sizes=[int(one["vectors"]) for one in document["sizes"]],
+        values={one.quantity.name: dict(one.points) for one in found},
         exponent=exponent_text,
         facts=_facts(document),
         quantity=format_quantity,

@@ -6,12 +6,8 @@ whole: an interrupted call goes on with the size it was at.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ from typing import Any
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
+from harness.kept import alone_in, name_of, point_latest
 from harness.progress import Progress
 from harness.scale.content import POOL, documents_of
 from harness.subjects.reference import effective_settings
@@ -136,21 +133,19 @@ def measure_scale(options: ScaleOptions, progress: Progress, *, is_fresh: bool =
         "options": _asked(options),
         "packages": environment.package_versions(),
     }
-    folder = options.reports / "scale" / _name_of(facts)
+    folder = options.reports / "scale" / name_of(facts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"results cannot be kept in {options.reports}: {error}") from error
     _require_disk(options)
-    with _alone(folder):
+    with alone_in(folder, "scale"):
         if is_fresh:
             shutil.rmtree(folder / "parts", ignore_errors=True)
         (folder / "parts").mkdir(exist_ok=True)
         sizes = [_size(options, size, folder, settings, progress) for size in options.sizes]
     write_json(folder / "scale.json", {**facts, "command": list(options.command), "sizes": sizes})
-    latest = options.reports / "scale" / "latest"
-    latest.unlink(missing_ok=True)
-    latest.symlink_to(folder.name)
+    point_latest(folder)
     return folder
 
 
@@ -158,21 +153,6 @@ def _asked(options: ScaleOptions) -> dict[str, Any]:
     """What decides a result; not the sizes: more of them go on with what is there."""
     left_out = ("reports", "command", "sizes")
     return {name: value for name, value in asdict(options).items() if name not in left_out}
-
-
-def _name_of(facts: Mapping[str, Any]) -> str:
-    text = json.dumps({name: facts[name] for name in sorted(facts) if name != "commit"})
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"another `harness scale` is at work in {folder}") from error
-        yield
 
 
 def _size(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import os
 import shlex
 import sys
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
+from harness.finite import FiniteRange
 from harness.gates import EXIT_CODES, Verdict
 from harness.recordings import TITANS, Titan, recorded_folder
 from harness.signals import INTERRUPTED, sigterm_tidies_up
@@ -38,12 +38,6 @@ _SAMPLE_S, _SAMPLE_S_SIMULATED = 60.0, 300.0
 def soaks_folder() -> Path:
     """Where soaks are kept unless another folder is named."""
     return environment.project_root() / "reports" / "soaks"
-
-
-def _finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no length of time", context, option)
-    return value
 
 
 class _RunByDefault(click.Group):
@@ -70,8 +64,7 @@ _FOLDER = click.argument(
 )
 _MINUTES = click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    type=FiniteRange(min=0, min_open=True),
     help="Stop after so long; `harness soak resume` goes on.  [default: when all is counted]",
 )
 
@@ -79,8 +72,7 @@ _MINUTES = click.option(
 @soak.command()
 @click.option(
     "--hours",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    type=FiniteRange(min=0, min_open=True),
     default=float(HOURS),
     show_default=True,
     help="Hours to count in all; fewer than 24 are never a PASS.",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ __all__ = ["SERVERS", "RedisSubject"]
 SERVERS = ("valkey-server", "redis-server")
 """Programs that it can be, the first that is there."""
 _START_S_MAX = 60.0
+_SOCKET = "socket"
 
 
 class RedisSubject:
@@ -41,13 +41,10 @@ class RedisSubject:
             raise HarnessError(f"none of {', '.join(SERVERS)} is installed")
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
-        # the path of a socket has at most 107 bytes, so it has a folder of its own
-        self._sockets = tempfile.TemporaryDirectory(prefix="rivals-")
-        socket = str(Path(self._sockets.name) / "s")
         settings = {
             "port": "0",
-            "unixsocket": socket,
-            "dir": str(path.resolve()),
+            "unixsocket": _SOCKET,
+            "dir": ".",
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
@@ -58,10 +55,14 @@ class RedisSubject:
         # whatever becomes of this process, the server must not stay (util-linux has setpriv)
         leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         self._server = subprocess.Popen(
-            [*leash, program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*leash, program, *words],
+            cwd=path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         self.server_pid = self._server.pid
-        self._client = redis.Redis(unix_socket_path=socket)
+        # the path of a socket has at most 107 bytes; one in /tmp would outlive a kill
+        self._client = redis.Redis(unix_socket_path=f"/proc/{self.server_pid}/cwd/{_SOCKET}")
         self._wait(redis.exceptions.RedisError)
         self.get: Callable[[str], Vectors] = self._get
 
@@ -98,8 +99,8 @@ class RedisSubject:
         return np.stack([np.frombuffer(one, np.float32) for one in values if one is not None])
 
     def stored_bytes(self) -> int:
-        """Bytes of the append-only file; the server holds all of it in memory besides."""
-        return sum(path.stat().st_size for path in self._path.rglob("*.aof"))
+        """Bytes of the append-only file, its rewritten base too; all of it is in memory besides."""
+        return sum(path.stat().st_size for path in self._path.rglob("appendonly.aof*"))
 
     def close(self) -> None:
         """End the server; idempotent."""
@@ -111,4 +112,3 @@ class RedisSubject:
             except subprocess.TimeoutExpired:
                 self._server.kill()
                 self._server.wait()
-        self._sockets.cleanup()

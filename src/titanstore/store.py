@@ -359,7 +359,7 @@ class EmbeddingStore(ReadableStore, WritableStore, SearchableStore, VersionedSto
             self._refuse_reader()
             return act(self._rooms, self._generation.bump)
 
-    def wait_for_prefetch(self, timeout_s: float = 5.0) -> bool:
+    def wait_for_prefetch(self, timeout_s: float = 60.0) -> bool:
         """Wait until no prefetch is wanted or under way; for measurements and tests."""
         prefetcher = self._cascade.prefetcher
         return prefetcher is None or prefetcher.drain(timeout_s)

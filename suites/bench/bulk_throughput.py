@@ -55,17 +55,22 @@ def write_inputs(folder: Path, kind: str, count: int) -> Path:
 
 
 @contextmanager
-def bucket(port: int = 5_899) -> Iterator[str]:
+def bucket() -> Iterator[str]:
     """The endpoint of moto's server, with a bucket `bulk`."""
     import boto3
 
     os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
     os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1"}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
     server = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     endpoint = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(100):
+        until = time.monotonic() + 60
+        while True:
+            if server.poll() is not None or time.monotonic() > until:
+                raise SystemExit("moto's server did not start")
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break

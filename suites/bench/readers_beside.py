@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,24 +113,30 @@ def _felt(store: EmbeddingStore, rng: random.Random, seconds: float, *, is_paced
 @contextmanager
 def _readers(folder: Path, count: int) -> Iterator[list[Connection]]:
     context = multiprocessing.get_context("spawn")
-    channels, processes = [], []
-    for seed in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_read, args=(str(folder), seed, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        channels.append(ours)
-        processes.append(process)
+    channels: list[Connection] = []
+    processes: list[SpawnProcess] = []
     try:
+        for seed in range(count):
+            ours, theirs = context.Pipe()
+            channels.append(ours)
+            process = context.Process(target=_read, args=(str(folder), seed, theirs), daemon=True)
+            process.start()
+            processes.append(process)
+            theirs.close()
         for channel in channels:
             channel.recv()
         yield channels
         for channel in channels:
             channel.send(None)
+    except BaseException:  # Ctrl-C, or a reader that has died: nobody will tell the others
+        for process in processes:
+            process.kill()
+        raise
     finally:
         for process in processes:
-            process.join(20)
-            process.kill()
+            process.join()
+        for channel in channels:
+            channel.close()
 
 
 def _felt_by_all(channels: list[Connection]) -> Felt | None:
@@ -214,7 +221,7 @@ def rounds_of(
 
 
 def table_of(found: list[dict[str, Any]]) -> list[str]:
-    """Medians over the rounds; each ratio within its round."""
+    """Medians over the rounds; each ratio within its round, with the least and the most."""
     nothing = {one["round"]: one["saves_per_second"] for one in found if not one["readers"]}
     lines = [
         f"without readers: {statistics.median(nothing.values()):.0f} saves a second",
@@ -235,12 +242,13 @@ def _row_of(own: list[dict[str, Any]], nothing: dict[int, float]) -> str:
         return float(statistics.median(one[part][name] for one in own))
 
     saves = statistics.median(one["saves_per_second"] for one in own)
-    ratio = statistics.median(one["saves_per_second"] / nothing[one["round"]] for one in own)
+    ratios = [one["saves_per_second"] / nothing[one["round"]] for one in own]
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     seconds = statistics.median(one["seconds"] for one in own)
     gets = middle("beside", "gets") / seconds
     longest = max(one["beside"]["max_us"] for one in own) / 1e3
     return (
-        f"| {own[0]['readers']} | {own[0]['pace']} | {saves:.0f} | {ratio:.2f} | {gets:,.0f} "
+        f"| {own[0]['readers']} | {own[0]['pace']} | {saves:.0f} | {ratio} | {gets:,.0f} "
         f"| {middle('alone', 'p50_us'):.2f}, {middle('beside', 'p50_us'):.2f} us "
         f"| {middle('alone', 'p99_us'):.0f}, {middle('beside', 'p99_us'):.0f} us "
         f"| {longest:.1f} ms |"

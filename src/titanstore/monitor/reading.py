@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from titanstore.config import StoreConfig
 from titanstore.errors import StoreError
 from titanstore.figures.folder import pid_namespace, published
@@ -108,7 +106,8 @@ def _rows_behind(folder: StoreFolder) -> int | None:
         dimensions = [int(name) for name in os.listdir(folder.lance) if name.isdecimal()]  # noqa: PTH208
     except OSError:
         return None
-    reader = SegmentReader(folder.segments, folder.store_id)
+    # not mapped: a plane that somebody cuts short must not end who only looks
+    reader = SegmentReader(folder.segments, folder.store_id, by_pread=True)
     behind = None
     for dimension in dimensions:
         # a table that is being made, or is damaged, has nothing
@@ -131,8 +130,8 @@ def _rows_from(reader: SegmentReader, segment: int, dimension: int, watermark: i
     rows = max(0, (size - PLANE_HEADER_BYTES) // row_bytes(dimension))
     if first <= 0 or not rows:
         return rows
-    offsets = reader.planes.plane(segment, dimension, rows).rows["offset"]
-    return rows - int(np.searchsorted(offsets, first))  # offsets grow from row to row
+    plane = reader.planes.plane(segment, dimension, rows)
+    return max(0, rows - plane.rows_before(first))
 
 
 def _publishing(name: str, figures: Figures) -> Process:

@@ -283,14 +283,18 @@ def test_latency_of_the_service_is_shared_not_added(
     """A batch has its calls under way together: seen by the calls, not by a clock."""
     most = 0
     now = 0
-    lock = threading.Lock()
+    lock, met = threading.Lock(), threading.Event()
 
     def sleep(_: float) -> None:
         nonlocal most, now
         with lock:
             now += 1
             most = max(most, now)
-        time.sleep(0.05)
+            if now > 1:
+                met.set()
+        met.wait(60)  # the first one for a second one, however late that gets its turn
+        met.set()
+        time.sleep(0.01)
         with lock:
             now -= 1
 

@@ -102,7 +102,7 @@ def test_a_deadlock_ends_with_the_stacks_of_both(tmp_path: Path) -> None:
     def take(first: threading.Lock, then: threading.Lock) -> None:
         try:
             with first:
-                both.wait(20)
+                both.wait(60)
                 with then:
                     pass
         except StallError as error:
@@ -117,7 +117,7 @@ def test_a_deadlock_ends_with_the_stacks_of_both(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
     with (
@@ -154,7 +154,7 @@ def _wait_under_a_lock(folder: Path) -> None:
                 thread.start()
                 done.wait()
         finally:
-            done.wait(20)
+            done.wait(60)
             thread.join()
 
 

@@ -22,12 +22,14 @@ import pytest
 from suites.bench.shared_pool import count_kept_promises
 from suites.tests.concurrency.test_processes import exit_of, fork
 from titanstore import EmbeddingStore, StoreConfig
+from titanstore.figures.folder import SHARED_MEMORY
 from titanstore.pool.shared import SLAB_BYTES_MIN, SharedPool
 
 IDENTITY = b"i" * 32
 BYTES_MAX = 4 * SLAB_BYTES_MIN
 CONFIG = StoreConfig(durability="power_cut_may_lose_store", shared_pool=True)
 KEYS = [f"key {number}" for number in range(20)]
+PUBLISHED_MIN = 300
 
 
 def row_of(value: float) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -192,9 +194,11 @@ def test_two_owners_at_once(tmp_path: Path) -> None:
 
     def publish(who: int) -> None:
         pool = scene.in_child()
-        end = time.monotonic() + 1.0
-        number = 0
-        while time.monotonic() < end:
+        begun, number = time.monotonic(), 0
+        # all go on until the last one has as many; one that is starved has them never
+        while (taken := time.monotonic() - begun) < 1 or (
+            min(tally) < PUBLISHED_MIN and taken < 60
+        ):
             number += 1
             value = who * 100_000 + number
             row = pool.publish(f"{who} {number}", row_of(value), 1)
@@ -207,8 +211,7 @@ def test_two_owners_at_once(tmp_path: Path) -> None:
 
     pids = [fork(child_of(who)) for who in range(4)]
     assert [exit_of(pid) for pid in pids] == [0] * 4
-    done = tally.tolist()
-    assert min(done) > max(done) / 20, f"one was starved: {done}"
+    assert min(tally) >= PUBLISHED_MIN, f"one was starved: {tally.tolist()}"
     scene.check()
 
 
@@ -277,7 +280,7 @@ def _own(path: Path) -> None:
 
 
 def test_nothing_is_left_after_everyone_was_killed(tmp_path: Path) -> None:
-    names = set(Path("/dev/shm").glob("*titanstore*"))  # noqa: S108
+    names = set(SHARED_MEMORY.glob("*titanstore*"))
     pids = [fork(lambda: _own(tmp_path))]
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
@@ -304,7 +307,9 @@ def test_nothing_is_left_after_everyone_was_killed(tmp_path: Path) -> None:
         except OSError:
             continue
     assert not inodes & still
-    assert set(Path("/dev/shm").glob("*titanstore*")) <= names  # noqa: S108
+    # but the folder of this user's figures, which any test beside this one may be the first to need
+    names.add(SHARED_MEMORY / f"titanstore-{os.geteuid()}")
+    assert set(SHARED_MEMORY.glob("*titanstore*")) <= names
     with EmbeddingStore.open(tmp_path, CONFIG) as store:
         for number, key in enumerate(KEYS):
             assert (store.get(key) == number).all()
@@ -345,7 +350,7 @@ def test_an_unrelated_process_shares_without_a_word_on_stderr(
         assert child.stdout.readline() == "0 20\n"
         assert shared_memory_of(child.pid) & shared_memory_of()
         filled.put(KEYS[0], row_of(99))
-        child.communicate("", timeout=30)
+        child.communicate("", timeout=60)
         assert child.returncode == 0
     assert (filled.get(KEYS[0]) == 99).all()
 

@@ -52,7 +52,7 @@ def ask(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[...
             return reader.stdout.readline() == "True\n"
 
         yield asked
-        reader.communicate(timeout=20)
+        reader.communicate(timeout=60)
         assert reader.returncode == 0
 
 
@@ -104,7 +104,7 @@ def test_a_second_writing_process_is_refused(tmp_path: Path) -> None:
         assert caught.value.kind == "already-open"
         with EmbeddingStore.open(tmp_path, FAST, read_only=True) as reader:
             assert len(reader) == 0
-        writer.communicate(timeout=20)
+        writer.communicate(timeout=60)
     EmbeddingStore.open(tmp_path, FAST).close()
 
 

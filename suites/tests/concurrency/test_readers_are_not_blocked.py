@@ -6,6 +6,7 @@ is read meanwhile, by threads of its process and by another process.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -74,7 +75,7 @@ def process() -> Iterator[Say]:
             return found.stdout.readline()
 
         yield say
-        found.communicate(timeout=20)
+        found.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -210,6 +211,20 @@ def test_a_stopped_writer_stops_nobody(tmp_path: Path, reader: Callable[[], str]
                 os.kill(writer.pid, signal.SIGCONT)
         finally:
             writer.kill()
+
+
+def test_an_interrupted_measurement_leaves_no_reader_behind(tmp_path: Path) -> None:
+    """Each was waited for, 20 seconds, without having been told, and then killed."""
+    readers_beside.fill(tmp_path / "store")
+
+    def interrupted() -> None:
+        with readers_beside._readers(tmp_path / "store", 2):
+            assert len(multiprocessing.active_children()) == 2
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert multiprocessing.active_children() == []
 
 
 def test_what_is_reported_of_readers_and_a_writer_is_measured(tmp_path: Path) -> None:

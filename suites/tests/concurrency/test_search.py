@@ -154,6 +154,8 @@ def test_threads_see_one_moment(tmp_path: Path, cache: int) -> None:
             thread.start()
         try:
             write(store, log, 120)
+            while not (all(searches) or failures):
+                write(store, log, 12)
         finally:
             stop.set()
             for thread in threads:
@@ -303,7 +305,7 @@ def test_half_a_write_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             flush(*given)
             if next(count) == 2:
                 half.set()
-                looked.wait(20)
+                looked.wait(60)
 
         def look_and_let_commit(*given: Any, **named: Any) -> object:
             found = look(*given, **named)
@@ -317,7 +319,7 @@ def test_half_a_write_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             target=store.put_many, args=([f"k{n}" for n in range(9)], [at(n) for n in range(9)])
         )
         thread.start()
-        assert half.wait(20)
+        assert half.wait(60)
         assert [hit.key for hit in store.search(QUERY, 2, metric="l2")] == ["y"]
         assert [hit.key for hit in store.search(QUERY, 2, metric="l2")] == ["k0", "k1"]
 

@@ -83,7 +83,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     EmbeddingStore.open(tmp_path, FAST).close()
     made = Reader(tmp_path)
     yield made
-    made.process.communicate(timeout=20)
+    made.process.communicate(timeout=60)
     assert made.process.returncode == 0
 
 
@@ -227,5 +227,5 @@ def test_a_reader_of_an_older_store_finds_versions_when_they_come(
         assert older.ask(1, 1)
         store.rollback(1)
         assert older.ask("now", 1)
-    older.process.communicate(timeout=20)
+    older.process.communicate(timeout=60)
     assert older.process.returncode == 0

@@ -344,7 +344,7 @@ def test_the_catalog(copy: Path, name: str, mode: str) -> None:
         [sys.executable, "-c", _OPEN_AND_READ, copy, mode],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0 or done.returncode < 0, done.stderr

@@ -198,7 +198,7 @@ def test_the_catalog_grows_under_readers_of_other_processes(
                 print(first, first + 1_000, file=reader.stdin, flush=True)
                 assert reader.stdout.readline() == "True\n"
         for reader in readers:
-            reader.communicate(timeout=20)
+            reader.communicate(timeout=60)
             assert reader.returncode == 0
         assert len(sizes) > 1
         assert store.check().is_clean

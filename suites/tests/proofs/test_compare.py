@@ -395,7 +395,7 @@ def test_an_interruption_keeps_the_rounds_and_nothing_else(root: Path, tmp_path:
     _, said = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in said
     assert f"the raw results so far are in {next(reports.iterdir())}".encode() in said
-    psutil.wait_procs(children, timeout=10)
+    psutil.wait_procs(children, timeout=60)
     assert not [one for one in children if one.is_running()]
     (folder,) = reports.iterdir()
     assert [path.name for path in folder.iterdir()] == ["rounds.jsonl"]

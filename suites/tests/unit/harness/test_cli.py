@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
 import pytest
 from click.testing import CliRunner, Result
@@ -139,6 +141,26 @@ def test_wrong_use_is_two_and_says_what_is_wrong(words: list[str], word: str) ->
     found = harness(*words)
     assert found.exit_code == 2
     assert word in found.stderr + found.stdout
+
+
+def _numbers(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The words of each option of a command, and of those below it, that takes a number."""
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _numbers(below, (*words, name))
+    for option in command.params:
+        if isinstance(option.type, click.types.FloatParamType):
+            yield (*words, option.opts[0])
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+@pytest.mark.parametrize("words", list(_numbers(main, ())), ids=" ".join)
+def test_a_number_that_nothing_can_be_compared_with_is_refused(
+    words: tuple[str, ...], number: str
+) -> None:
+    """`compare --max-minutes nan` never ended: no time is later than that."""
+    found = harness(*words, number)
+    assert found.exit_code == 2
+    assert number in found.stderr
 
 
 @pytest.mark.parametrize("words", [["--help"], ["gate", "-h"], ["trace", "git", "--help"]])
@@ -282,6 +304,6 @@ def test_an_interrupted_run_leaves_nothing(
     assert process.returncode == status, err.decode()
     assert out == b""
     assert b"Traceback" not in err
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert alive == []
     assert list(reports.iterdir()) == []

@@ -58,7 +58,7 @@ def measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def wait_for(path: Path) -> str:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         if path.exists() and path.read_text():
             return path.read_text()
@@ -75,7 +75,7 @@ def is_alive(pid: int) -> bool:
 
 def has_ended(pid: int) -> bool:
     """Is it gone, or will it be within a moment? Death by a signal takes some time."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
     return not is_alive(pid)
@@ -158,8 +158,9 @@ def test_a_worker_that_hangs_is_killed(tmp_path: Path) -> None:
     job = {"pid": str(tmp_path / "pid")}
     with pytest.raises(WorkerError, match="no answer in time, killed"):
         run_worker("hanging", job, timeout_s=2)
-    written = tmp_path / "pid"  # not there if 2 s were not enough to begin
-    assert not written.exists() or not is_alive(int(written.read_text()))
+    written = tmp_path / "pid"  # not there, or empty, if 2 s were not enough to write it
+    pid = written.read_text() if written.exists() else ""
+    assert not pid or not is_alive(int(pid))
 
 
 def test_what_a_worker_started_is_killed_with_it(tmp_path: Path) -> None:

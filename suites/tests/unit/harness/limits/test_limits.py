@@ -119,8 +119,17 @@ def test_a_worker_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(run_module, "_PARTS", "harness.limits.nothing")
     with pytest.raises(HarnessError, match="nothing"):
         measure_limits(LimitsOptions.smoke(tmp_path), Progress())
-    assert not list(tmp_path.rglob("limits.json"))
-    assert not list(tmp_path.rglob("work-*"))
+    assert not list((tmp_path / "limits").iterdir())
+
+
+def test_an_interruption_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "_weigh", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_limits(LimitsOptions.smoke(tmp_path), Progress())
+    assert not list((tmp_path / "limits").iterdir())
 
 
 def test_wrong_use_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

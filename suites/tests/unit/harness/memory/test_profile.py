@@ -172,7 +172,7 @@ def test_parts_of_other_recordings_are_not_kept(
     names = set()
     for digest in "ab":
         recorded = SimpleNamespace(name="v2_scaled_bf16", digest=digest)
-        monkeypatch.setattr("harness.memory.profile.load_recorded", lambda _, one=recorded: [one])
+        monkeypatch.setattr("harness.kept.load_recorded", lambda _, one=recorded: [one])
         names.add(profile_memory(options, Progress()).folder.name)
     assert len(names) == 2
 

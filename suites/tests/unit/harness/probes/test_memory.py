@@ -40,17 +40,22 @@ MORE_SHARED = {
     ),
 }
 PROGRAM = """
-import json, mmap, os, sys, tempfile
+import json, mmap, os, re, sys, tempfile
 from harness.probes.memory import page_types
 SIZE = {size}
+libraries = 1024 * int(re.search(r"RssFile:\\s+(\\d+)", open("/proc/self/status").read())[1])
 before = page_types()
 {hold}
 after = page_types()
-print(json.dumps({{name: after[name] - before[name] for name in after}}))
+added = {{name: after[name] - before[name] for name in after}}
+print(json.dumps([added, libraries]))
 """
 
 
-def added(hold: str, folder: Path) -> dict[str, int]:
+def added(hold: str, folder: Path) -> tuple[dict[str, int], int]:
+    """Bytes by type, and what may be wrong with those of files: the libraries, which have as many
+    clean pages of their own as other processes leave them at the moment.
+    """
     import json
 
     path = folder / "pages"
@@ -64,8 +69,8 @@ def added(hold: str, folder: Path) -> dict[str, int]:
         capture_output=True,
         check=True,
     )
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
+    found, libraries = json.loads(done.stdout)
+    return found, libraries
 
 
 def is_on_disk(folder: Path) -> bool:
@@ -81,15 +86,16 @@ def is_on_disk(folder: Path) -> bool:
 def test_each_page_is_counted_once_under_its_own_type(kind: str, tmp_path: Path) -> None:
     if "file" in kind and not is_on_disk(tmp_path):
         pytest.skip("the temporary folder is in memory: its pages are shared memory")
-    found = added(KINDS[kind], tmp_path)
+    found, libraries = added(KINDS[kind], tmp_path)
     for name in PAGE_TYPES:
         wanted = SIZE if name == kind else 0
-        assert abs(found[name] - wanted) < SLACK, found
+        slack = SLACK + libraries if name == "clean file pages" else SLACK
+        assert abs(found[name] - wanted) < slack < SIZE, (found, libraries)
 
 
 @pytest.mark.parametrize("kind", MORE_SHARED)
 def test_shared_memory_is_counted_once_whatever_its_name(kind: str, tmp_path: Path) -> None:
-    found = added(MORE_SHARED[kind], tmp_path)
+    found, _ = added(MORE_SHARED[kind], tmp_path)
     assert abs(counted_bytes(found) - SIZE) < SLACK, found
 
 

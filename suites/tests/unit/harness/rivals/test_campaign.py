@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,7 +65,6 @@ def test_a_comparison_is_kept_part_by_part_and_goes_on(tmp_path: Path) -> None:
     kept = json.loads(part.read_text())
     kept["metrics"]["get_hot_s"] = 123.0
     part.write_text(json.dumps(kept))
-    (first / "parts" / "time-0-numpy-memmap.json").unlink()
     again = compare_rivals(options(tmp_path), Progress())
     assert again == first
     assert not (first / "work").exists()
@@ -75,6 +75,45 @@ def test_a_comparison_is_kept_part_by_part_and_goes_on(tmp_path: Path) -> None:
     assert "numpy-memmap" in page.read_text()
     assert shown.table["numpy-memmap", "get_hot_s"].value is not None
     assert (tmp_path / "rivals" / "latest").resolve() == first
+
+
+def test_a_round_that_was_broken_off_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ratio of ours of yesterday to a rival of today would be one of two machines."""
+    hour = iter(range(100))
+    broken = False
+
+    def at_this_hour(tasks: Sequence[Task], **_: object) -> list[Process | WorkerError]:
+        ((_module, job),) = tasks
+        if broken and job["subject"] == names[-1]:
+            raise KeyboardInterrupt
+        facts = {"metrics": {"get_hot_s": float(next(hour))}}
+        return [Process(facts=facts)]
+
+    monkeypatch.setattr("harness.rivals.making.run_each", at_this_hour)
+    monkeypatch.setattr("harness.rivals.making.Maker._fill", lambda *_: None)
+
+    def hours(*subjects: str) -> list[float]:
+        chosen = options(tmp_path, subjects=subjects, only=("hot",))
+        parts = json.loads((compare_rivals(chosen, Progress()) / FILE).read_text())["parts"]
+        return sorted(part["metrics"]["get_hot_s"] for part in parts.values())
+
+    assert hours("numpy-memmap") == hours("numpy-memmap") == [0, 1]  # whole: kept
+    assert hours("lmdb-raw") == [2, 3]  # ours as well
+    assert hours("numpy-memmap", "lmdb-raw") == [4, 5, 6]  # all three are there, of two times
+    parts = next(iter((tmp_path / "rivals").glob("*/parts")))
+    order = sorted(
+        parts.iterdir(), key=lambda path: json.loads(path.read_text())["metrics"]["get_hot_s"]
+    )
+    names = [path.stem.removeprefix("time-0-") for path in order]
+    shutil.rmtree(parts)
+    broken = True
+    with pytest.raises(KeyboardInterrupt):
+        hours("numpy-memmap", "lmdb-raw")
+    broken = False
+    assert len(list(parts.iterdir())) == 2
+    assert hours("numpy-memmap", "lmdb-raw") == [9, 10, 11]
 
 
 def test_what_a_rival_fails_at_is_its_row_and_the_others_go_on(
@@ -94,7 +133,7 @@ def test_what_a_rival_fails_at_is_its_row_and_the_others_go_on(
     progress = _Notes()
     folder = compare_rivals(options(tmp_path, only=("put",)), progress)
     parts = json.loads((folder / FILE).read_text())["parts"]
-    assert parts["time 0 numpy-memmap"] == {"failed": "it hung"}
+    assert parts["time 0 numpy-memmap"]["failed"] == "it hung"
     assert any("it hung" in note for note in progress.notes)
     assert "it hung" in write_rivals_page(folder)[0].read_text()
 

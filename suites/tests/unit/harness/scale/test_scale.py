@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.progress import Progress
+from harness.report.quantity import format_quantity
 from harness.scale import actions
 from harness.scale import run as run_module
 from harness.scale.commands import scale, show_scale
@@ -93,6 +95,32 @@ def test_the_page_says_it_all_and_fetches_nothing(folder: Path) -> None:
     for quantity in QUANTITIES:
         assert quantity.title in text
     assert "smoke size" in text
+
+
+def test_each_figure_stands_at_its_own_size(folder: Path, tmp_path: Path) -> None:
+    """What a size lacks is said there, and moves no figure of another one."""
+    document = json.loads((folder / "scale.json").read_text())
+    for place, size in enumerate(document["sizes"]):
+        for process in size["processes"]:
+            process.pop("update_s" if place == 1 else "nothing", None)
+            process["put_s"] = [[1.0], [2.0], [3.0]][place]
+            process.pop("open_s" if place != 2 else "nothing", None)
+    (tmp_path / "scale.json").write_text(json.dumps(document))
+    page, _, found = write_scale_page(tmp_path)
+    updates = {
+        n: value for one in found if one.quantity.name == "update_p50" for n, value in one.points
+    }
+    rows = re.findall(
+        r'scope="row">[^<]*</th>(<td role="cell" data-label="get, p50">.*?)</tr>', page.read_text()
+    )
+    cells = [dict(re.findall(r'data-label="([^"]*)">([^<]*)</td>', row)) for row in rows]
+    assert [row["put, a vector, p50"] for row in cells] == ["1.00 s", "2.00 s", "3.00 s"]
+    assert [row["update of a document, p50"] for row in cells] == [
+        format_quantity(updates[SIZES[0]], "s"),
+        "not measured",
+        format_quantity(updates[SIZES[2]], "s"),
+    ]
+    assert [row["open to read"] == "not measured" for row in cells] == [True, True, False]
 
 
 def test_what_is_done_is_kept_and_what_is_missing_is_made(folder: Path) -> None:
@@ -190,12 +218,6 @@ def test_the_peak_is_seen_though_it_has_gone() -> None:
             pass
         del block
     assert 55_000_000 < peak.added < 90_000_000
-
-
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    alone = run_module._alone
-    with alone(tmp_path), pytest.raises(UsageError, match="another"), alone(tmp_path):
-        pass
 
 
 def test_a_damaged_result_is_no_page(tmp_path: Path) -> None:

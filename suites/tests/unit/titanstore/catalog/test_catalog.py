@@ -261,7 +261,7 @@ def test_growing_waits_for_views_and_holds_new_ones_back(catalog: Catalog) -> No
     def look() -> None:
         with catalog.reading() as view:
             begun.set()
-            go_on.wait(10)
+            assert go_on.wait(60)
             order.append("view")
             assert view.entry_count() == 0
 
@@ -275,14 +275,14 @@ def test_growing_waits_for_views_and_holds_new_ones_back(catalog: Catalog) -> No
 
     threads = [threading.Thread(target=work) for work in (look, grow, look_later)]
     threads[0].start()
-    begun.wait(10)
+    assert begun.wait(60)
     threads[1].start()
     while not catalog._gate._is_shut:
         pass
     threads[2].start()
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert order[0] == "view"
     assert set(order) == {"view", "grown", "later"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import mmap
 import os
 import stat
@@ -129,6 +130,7 @@ def test_no_room_in_shared_memory_is_an_error_at_once(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
+    gc.collect()  # other tests' leftovers hold files too
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(OSError, match="No space"):
         FiguresFile(head(), STORE)

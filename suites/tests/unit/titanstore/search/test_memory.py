@@ -60,8 +60,9 @@ import numpy as np
 from titanstore import EmbeddingStore, StoreConfig
 
 def anonymous_kb():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+    # what the pages say: the kernel's own counts in "status" are of each processor, and late
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous"))
 
 config = StoreConfig(
     durability="power_cut_may_lose_store", memory_bytes_max=20_000, hot_bytes_max=10_000

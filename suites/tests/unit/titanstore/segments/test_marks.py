@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -95,6 +96,7 @@ def test_a_disk_that_is_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    gc.collect()  # other tests' leftovers hold files too
     before = open_files()
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", refuse)

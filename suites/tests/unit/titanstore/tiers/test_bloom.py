@@ -110,7 +110,7 @@ class Reader:
         return self.process.stdout.readline() == "True\n"
 
     def close(self) -> None:
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
         assert self.process.returncode == 0
 
 
