@@ -219,7 +219,8 @@ def beside_row(
     other = next((name for name in SAME if row[name] != anchored[name]), "")
     if other:
         return {**found, "reason": f"measured with another {other}"}
-    if row["comparator"] == "==" or min(row["low"], anchored["low"]) <= 0:
+    least = min(each[name] for each in (row, anchored) for name in ("low", "estimate", "high"))
+    if row["comparator"] == "==" or least <= 0:
         same = row["estimate"] == anchored["estimate"]
         word = "no difference seen" if same else "worse" if _is_worse(row, anchored) else "better"
         return {**found, "verdict": word, "reason": "a count: compared as it is"}

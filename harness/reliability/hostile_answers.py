@@ -77,7 +77,8 @@ def _mutated_answer(value: bytes, rng: random.Random, others: list[bytes]) -> by
     if kind < 0.4 and size < len(value):  # a style: length of the envelope, envelope, form
         envelope, rest = value[4 : 4 + size], value[4 + size :]
         own = rng.random() < 0.5
-        made = rng.choice(_ENVELOPES) if own else mutated_text(envelope.decode(), rng)
+        text = envelope.decode(errors="replace")  # of a record that only looks like a style
+        made = rng.choice(_ENVELOPES) if own else mutated_text(text, rng)
         return len(made).to_bytes(4, "little") + made + rest
     if kind < 0.4:
         changed = bytearray(value)

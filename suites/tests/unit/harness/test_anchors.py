@@ -80,6 +80,15 @@ def test_creep_is_worse_and_its_ratio_has_an_interval() -> None:
     assert found["high"] == pytest.approx(0.51 / 0.39)
 
 
+@pytest.mark.parametrize("field", ["low", "estimate", "high"])
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_an_anchor_with_a_value_of_nothing_has_no_ratio(field: str, value: float) -> None:
+    """`harness reliability --full` divided by the estimate 0 of an anchor whose bounds were not."""
+    found = compared(row(), row(**{field: value}))
+    assert found["ratio"] is None
+    assert found["verdict"] in {"better", "worse", "no difference seen"}
+
+
 @pytest.mark.parametrize(
     ("comparator", "then", "verdict"),
     [
