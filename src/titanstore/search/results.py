@@ -23,6 +23,7 @@ from titanstore.errors import CorruptionError
 from titanstore.keys import stored_key
 from titanstore.search.distance import Metric
 from titanstore.search.flat import Found, score_rows
+from titanstore.search.mask import blank_mask
 from titanstore.search.quantise import quantise
 from titanstore.search.scope import Scope, look
 from titanstore.segments.reader import SegmentReader
@@ -30,6 +31,7 @@ from titanstore.types import Hit
 
 # a kept result, its name and places; each of its hits: both measured by test_results.py
 _ENTRY_BYTES, _HIT_BYTES = 530, 277
+_ROWS_MIN = 128  # float64 of so many are 1 kB
 _HITS_OF_AN_ENTRY = 100  # of all entries together, on average: 0.3 kB each
 
 
@@ -147,8 +149,13 @@ class ResultCache:
         for plane, mask in scope.planes:
             first = kept.scanned.get(plane.number, 0)
             if mask[first:].any():
-                lower, _ = score_rows(plane.rows[first:], queries, metric)
-                if (lower[0][mask[first:]] <= last).any():
+                # some rows more, known ones: numpy keeps arrays of each small number (`mask`)
+                start = max(0, min(first, len(mask) - _ROWS_MIN))
+                lower, _ = score_rows(plane.rows[start:], queries, metric)
+                new = lower[0, first - start :]
+                is_near = np.less_equal(new, last, out=blank_mask(len(new)))
+                is_near &= mask[first:]
+                if is_near.any():
                     return False
         if generation != self._generation():
             return False  # rows that were current may have been unmarked before they were looked at
