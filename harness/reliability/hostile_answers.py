@@ -68,6 +68,7 @@ _ENVELOPES = (
     b"[" * 100_000,
 )
 _SIZE_OF_BOMB = 2**31 - 1
+_RECORD_HEAD = 24  # bytes before a record's body
 
 
 def _mutated_answer(value: bytes, rng: random.Random, others: list[bytes]) -> bytes:
@@ -80,14 +81,14 @@ def _mutated_answer(value: bytes, rng: random.Random, others: list[bytes]) -> by
         text = envelope.decode(errors="replace")  # of a record that only looks like a style
         made = rng.choice(_ENVELOPES) if own else mutated_text(text, rng)
         return len(made).to_bytes(4, "little") + made + rest
-    if kind < 0.4:
+    if kind < 0.4 and len(value) > _RECORD_HEAD:  # an earlier change may have cut it
         changed = bytearray(value)
         if rng.random() < 0.5:
             changed[1] = rng.randrange(256)  # the model
             return bytes(changed)
         bomb = b"\x28\xb5\x2f\xfd\xe0" + _SIZE_OF_BOMB.to_bytes(8, "little") + bytes(20)
-        changed[20:24] = _SIZE_OF_BOMB.to_bytes(4, "little")
-        return bytes(changed[:24]) + bomb + bytes(4)
+        changed[20:_RECORD_HEAD] = _SIZE_OF_BOMB.to_bytes(4, "little")
+        return bytes(changed[:_RECORD_HEAD]) + bomb + bytes(4)
     return mutated_binary(value, rng, others)
 
 
