@@ -21,6 +21,7 @@ from titanstore import (
 )
 from titanstore import folder as module
 from titanstore.folder import Generation, WriterLock, open_folder
+from titanstore.segments.disk import sync_folder
 
 CONFIG = StoreConfig(durability="power_cut_may_lose_store")
 GOOD = np.ones(4, np.float32)
@@ -200,13 +201,12 @@ def test_the_parts_are_durable_before_the_header(
 ) -> None:
     """`harness reliability --full`: a power cut left a header without a GENERATION beside it."""
     synced: list[set[str]] = []
-    sync = module.sync_folder
 
     def listed(folder: Path) -> None:
         synced.append({path.name for path in folder.iterdir()})
-        sync(folder)
+        sync_folder(folder)
 
-    monkeypatch.setattr(module, "sync_folder", listed)
+    monkeypatch.setattr("titanstore.folder.sync_folder", listed)
     EmbeddingStore.open(tmp_path / "store").close()
     parts = {"GENERATION", "catalog", "segments"}
     before = [names for names in synced if parts <= names and "STORE" not in names]
