@@ -15,6 +15,7 @@ from pathlib import Path
 import lmdb
 
 from titanstore.catalog.environment import DATABASES, acquire, find_databases, release
+from titanstore.catalog.history import History
 from titanstore.catalog.lookups import matches
 from titanstore.catalog.views import CatalogView, CatalogWriter
 from titanstore.errors import (
@@ -58,6 +59,10 @@ class Catalog:
         self._environment = self._shared.environment
         self._databases = self._shared.databases
         self._entries = self._databases["entries"]
+        self._seen: set[bytes] = set()  # sums of changes that were found right
+
+    def _history(self, transaction: lmdb.Transaction[bytes]) -> History:
+        return History(transaction, self._databases, self._seen)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -70,7 +75,9 @@ class Catalog:
                     transaction = self._begin()
                     if transaction is not None:
                         with transaction:
-                            yield CatalogView(transaction, self._databases)
+                            yield CatalogView(
+                                transaction, self._databases, self._history(transaction)
+                            )
                         return
                 self._catch_up()
         except lmdb.Error as error:
@@ -149,7 +156,9 @@ class Catalog:
                     raise MapIsFullError
                 try:
                     self._require_file()
-                    yield CatalogWriter(transaction, self._databases)
+                    history = self._history(transaction)
+                    yield CatalogWriter(transaction, self._databases, history)
+                    history.sums.write()
                 except BaseException:
                     transaction.abort()
                     raise
