@@ -125,7 +125,6 @@ class ChangeSums:
         if self._changes is None:
             return sums
         cursor = self._transaction.cursor(self._changes)
-        search = self._transaction.cursor(self._changes)
         last = version + _start(shares[-1], _WIDTH - 1)
         before = b""
         more = cursor.set_range(version + _start(shares[0]))
@@ -133,8 +132,9 @@ class ChangeSums:
             key, value = cursor.item()
             if key[: len(last)] > last:
                 break
-            # a damaged page may lead around in circles, or keep a search from what is there
-            if key <= before or not search.set_key(key):
+            # a damaged page may lead around in circles, or keep a search from what is there; a
+            # cursor that stands near would find it all the same
+            if key <= before or self._transaction.get(key, db=self._changes) is None:
                 raise _damaged(version, "records are not found by their keys")
             before = key
             (share,) = share_of(key[_NUMBER_BYTES:]) or (-1,)

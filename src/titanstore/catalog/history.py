@@ -17,6 +17,7 @@ from titanstore.catalog.change_sums import SHARES, ChangeSums, share_of, shares_
 from titanstore.catalog.layout import (
     StoredVersion,
     pack_version,
+    require_order,
     unpack_version,
     unpack_version_number,
 )
@@ -191,16 +192,25 @@ class History:
             yield place, value
 
     def found(self, number: int, start: bytes = b"") -> Iterator[_Changed]:
-        """As `changes`, from the place `start` on, but whatever there is: nothing is verified."""
+        """As `changes`, from the place `start` on, but whatever there is: no sum is looked at.
+
+        Raises
+        ------
+        CorruptionError
+            BAD_CATALOG: what follows is not in order.
+        """
         if self._changes is None:
             return
         prefix = _number_key(number)
         cursor = self._transaction.cursor(self._changes)
-        more = cursor.set_range(prefix + start)
+        least = prefix + start
+        more = cursor.set_range(least)
         while more:
             key = cursor.key()
+            require_order(key >= least)
             if not key.startswith(prefix):
                 return
+            least = key + b"\0"
             yield key[NUMBER_BYTES:], cursor.value()
             more = cursor.next()
 
@@ -209,14 +219,19 @@ class History:
         self.sums.verify(_number_key(number), shares, anew=True)
 
     def intervals(self) -> list[int]:
-        """Numbers under which there are records, ascending; all of them are in `numbers`."""
+        """Numbers under which there are records, ascending; all of them are in `numbers`.
+
+        CorruptionError (BAD_CATALOG) where records are not in order.
+        """
         found: list[int] = []
         if self._changes is None:
             return found
         cursor = self._transaction.cursor(self._changes)
         more = cursor.first()
         while more:
-            found.append(unpack_version_number(cursor.key()[:NUMBER_BYTES]))
+            number = unpack_version_number(cursor.key()[:NUMBER_BYTES])
+            require_order(not found or number > found[-1])
+            found.append(number)
             more = cursor.set_range(_number_key(found[-1] + 1))
         return found
 

@@ -19,6 +19,7 @@ from titanstore.catalog.history import (
 from titanstore.catalog.layout import (
     Run,
     pack_number,
+    require_order,
     unpack_document,
     unpack_entry,
     unpack_number,
@@ -142,8 +143,11 @@ class PastView(Lookups):
         last: bytes | None = None
         cursor = self._transaction.cursor(self._databases["entries"])
         more = cursor.set_range_dup(ENTRY, start)
+        least = start
         while more:
             fingerprint = cursor.value()[:FINGERPRINT_BYTES]
+            require_order(fingerprint >= least)
+            least = fingerprint
             if len(present) >= limit and fingerprint not in present:
                 last = max(present)
                 break

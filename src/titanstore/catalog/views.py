@@ -21,6 +21,7 @@ from titanstore.catalog.layout import (
     SegmentState,
     pack_document,
     pack_number,
+    require_order,
     unpack_document,
     unpack_entry,
     unpack_number,
@@ -60,8 +61,11 @@ class CatalogView(Lookups):
         cursor = self._transaction.cursor(self._databases["entries"])
         found: list[tuple[bytes, Address]] = []
         more = cursor.set_range_dup(ENTRY, start) if start else cursor.first()
+        least = start
         while more and len(found) < limit:
             entry = cursor.value()
+            require_order(entry >= least)
+            least = entry
             found.append((entry[:FINGERPRINT_BYTES], unpack_entry(entry)))
             more = cursor.next_dup()
         return found
@@ -85,7 +89,10 @@ class CatalogView(Lookups):
         cursor = self._transaction.cursor(self._databases["documents"])
         found: list[tuple[int, str]] = []
         more = cursor.first() if number is None else cursor.set_range(pack_number(number) + b"\0")
+        least = b"" if number is None else pack_number(number) + b"\0"
         while more and len(found) < limit:
+            require_order(cursor.key() >= least)
+            least = cursor.key() + b"\0"
             found.append((unpack_number(cursor.key()), unpack_document(cursor.value())[0]))
             more = cursor.next()
         return found
