@@ -14,6 +14,7 @@ from pathlib import Path
 
 import lmdb
 
+from titanstore.catalog.change_sums import Seen
 from titanstore.catalog.environment import DATABASES, acquire, find_databases, release
 from titanstore.catalog.history import History
 from titanstore.catalog.lookups import matches
@@ -59,10 +60,12 @@ class Catalog:
         self._environment = self._shared.environment
         self._databases = self._shared.databases
         self._entries = self._databases["entries"]
-        self._seen: set[bytes] = set()  # sums of changes that were found right
+        self._seen = Seen()
 
-    def _history(self, transaction: lmdb.Transaction[bytes]) -> History:
-        return History(transaction, self._databases, self._seen)
+    def _history(
+        self, transaction: lmdb.Transaction[bytes], *, is_writing: bool = False
+    ) -> History:
+        return History(transaction, self._databases, self._seen, is_writing=is_writing)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ class Catalog:
                     raise MapIsFullError
                 try:
                     self._require_file()
-                    history = self._history(transaction)
+                    history = self._history(transaction, is_writing=True)
                     yield CatalogWriter(transaction, self._databases, history)
                     history.sums.write()
                 except BaseException:

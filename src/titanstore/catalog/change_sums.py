@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import lmdb
 from crc32c import crc32c
@@ -26,6 +27,7 @@ _NUMBER_BYTES = 4
 
 PREFIX = b"changes-"
 SHARES = range(len(_KINDS) * _SHARES_PER_KIND)
+_OWN = len(SHARES)  # in place of a share: the version's own value
 _BYTES = _SUM_BYTES * (len(SHARES) + 1)  # the last one is of the version's own value
 
 
@@ -44,28 +46,49 @@ def shares_of(kind: bytes) -> range:
     return range(first, first + _SHARES_PER_KIND)
 
 
-class ChangeSums:
-    """The sums of one transaction. Versions are meant by their keys.
+@dataclass(slots=True)
+class AtChange:
+    """What was found right by transactions that see the same content: version, share."""
 
-    Parameters
-    ----------
-    seen
-        Sums that this process has found right: what it has counted it need not count again.
-        Shared by all transactions, and threads.
-    """
+    change: int
+    right: set[tuple[bytes, int]] = field(default_factory=set)
+    numbers: list[int] | None = None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What this process has found right, and need not count again; any thread may use it."""
+
+    sums: set[bytes] = field(default_factory=set)
+    last: AtChange = field(default_factory=lambda: AtChange(-1))
+
+    def at(self, change: int) -> AtChange:
+        """What was found at a change; a new one takes the place of the one before."""
+        last = self.last
+        if last.change != change:
+            last = self.last = AtChange(change)
+        return last
+
+
+class ChangeSums:
+    """The sums of one transaction. Versions are meant by their keys."""
 
     def __init__(
         self,
         transaction: lmdb.Transaction[bytes],
         databases: dict[str, lmdb._Database],
-        seen: set[bytes],
+        seen: Seen,
+        *,
+        is_writing: bool,
     ) -> None:
         self._transaction = transaction
         self._meta = databases["meta"]
         self._changes = databases.get("changes")
-        self._seen = seen
+        self._seen = seen.sums
+        self.found = AtChange(-1) if is_writing else seen.at(transaction.id())
         self._known: dict[bytes, bytearray | None] = {}
         self._written: set[bytes] = set()
+        self._changed: set[tuple[bytes, int]] = set()
 
     def versions(self) -> Iterator[bytes]:
         """Keys of the versions that have sums, ascending."""
@@ -88,9 +111,12 @@ class ChangeSums:
 
     def verify_version(self, version: bytes, value: bytes) -> None:
         """Is this what was written for a version? CorruptionError (BAD_CATALOG) otherwise."""
+        if (version, _OWN) in self.found.right:
+            return
         sums = self._of(version)
         if sums is not None and sums[-_SUM_BYTES:] != _packed(_checksum(version, value)):
             raise _damaged(version, "its own value does not fit its sum")
+        self.found.right.add((version, _OWN))
 
     def verify(self, version: bytes, shares: range, *, anew: bool = False) -> None:
         """Are all records of these shares, which follow each other, there and as written?
@@ -105,19 +131,22 @@ class ChangeSums:
         CorruptionError
             BAD_CATALOG: not all. A version that has no sums is taken as it is.
         """
+        pairs = [(version, share) for share in shares]
+        if not anew and self.found.right.issuperset(pairs):
+            return
         sums = self._of(version)
-        if sums is None:
+        tokens = [] if sums is None else [_token(version, share, sums) for share in shares]
+        if sums is None or not (anew or not self._seen.issuperset(tokens)):
+            self.found.right.update(pairs)
             return
-        tokens = [_token(version, share, sums) for share in shares]
-        if not anew and self._seen.issuperset(tokens):
-            return
-        counted = self._counted(version, shares) if shares else {}
+        counted = self._counted(version, shares)
         for share in shares:
             if _packed(counted.get(share, 0)) != sums[_place(share)]:
                 raise _damaged(version, "records are lost or changed")
         if len(self._seen) >= _SEEN_MAX:
             self._seen.clear()
         self._seen.update(tokens)
+        self.found.right.update(pairs)
 
     def _counted(self, version: bytes, shares: range) -> dict[int, int]:
         """Sums of the records that are found in order, and found again by their keys."""
@@ -156,6 +185,7 @@ class ChangeSums:
             sums = found
         sums[-_SUM_BYTES:] = _packed(_checksum(version, value))
         self._written.add(version)
+        self.found.right.discard((version, _OWN))
 
     def remove_version(self, version: bytes) -> None:
         """Forget the sums of a version."""
@@ -176,13 +206,13 @@ class ChangeSums:
         if sums is None:
             return
         for share in share_of(place):
-            before = _token(version, share, sums)
+            if (version, share) not in self._changed:
+                self._changed.add((version, share))
+                if _token(version, share, sums) in self._seen:
+                    self.found.right.add((version, share))
             at = _place(share)
             sums[at] = _packed(int.from_bytes(sums[at], "little") + by)
             self._written.add(version)
-            if before in self._seen:  # what follows from a right one is right
-                self._seen.discard(before)
-                self._seen.add(_token(version, share, sums))
 
     def write(self) -> None:
         """Write what has changed; before the commit."""
@@ -190,6 +220,10 @@ class ChangeSums:
             sums = self._known[version]
             assert sums is not None
             self._transaction.put(PREFIX + version, bytes(sums), db=self._meta)
+        for version, share in self._changed & self.found.right:
+            sums = self._known[version]
+            if sums is not None:  # what follows from a right one is right
+                self._seen.add(_token(version, share, sums))
         self._written.clear()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import lmdb
 
-from titanstore.catalog.change_sums import SHARES, ChangeSums, share_of, shares_of
+from titanstore.catalog.change_sums import SHARES, ChangeSums, Seen, share_of, shares_of
 from titanstore.catalog.layout import (
     StoredVersion,
     pack_version,
@@ -45,14 +45,15 @@ class History:
         self,
         transaction: lmdb.Transaction[bytes],
         databases: dict[str, lmdb._Database],
-        seen: set[bytes],
+        seen: Seen,
+        *,
+        is_writing: bool = False,
     ) -> None:
         self._transaction = transaction
-        self.sums = ChangeSums(transaction, databases, seen)
+        self.sums = ChangeSums(transaction, databases, seen, is_writing=is_writing)
         self._versions = databases.get("versions")
         self._changes = databases.get("changes")
         self._newest: bytes | None = None
-        self._numbers: list[int] | None = None
 
     # -- versions --------------------------------------------------------------------------
 
@@ -64,7 +65,8 @@ class History:
         CorruptionError
             BAD_CATALOG: one is missing, or nobody has made it.
         """
-        if self._numbers is None:
+        found = self.sums.found
+        if found.numbers is None:
             keys = self._keys()
             summed = list(self.sums.versions())
             # a release that knew no sums may have made older ones
@@ -74,8 +76,8 @@ class History:
                     f"catalog: version {unpack_version_number(wrong[0])} is lost or has no sums",
                     ErrorKind.BAD_CATALOG,
                 )
-            self._numbers = [unpack_version_number(key) for key in keys]
-        return list(self._numbers)
+            found.numbers = [unpack_version_number(key) for key in keys]
+        return list(found.numbers)
 
     def _keys(self) -> list[bytes]:
         """Keys of all versions, ascending."""
@@ -125,14 +127,14 @@ class History:
         is_new = self._transaction.get(key, db=self._versions) is None
         self._transaction.put(key, value, db=self._versions)
         self.sums.set_version(key, value, is_new=is_new)
-        self._newest = self._numbers = None
+        self._newest = self.sums.found.numbers = None
 
     def remove_version(self, number: int) -> None:
         """Forget a version, of which no record is left."""
         assert self._versions is not None, "only a store open for writing has versions to write"
         self._transaction.delete(_number_key(number), db=self._versions)
         self.sums.remove_version(_number_key(number))
-        self._newest = self._numbers = None
+        self._newest = self.sums.found.numbers = None
 
     # -- records ---------------------------------------------------------------------------
 

@@ -405,7 +405,7 @@ def test_sums_found_right_are_few_enough_to_keep(
     with EmbeddingStore.open(base, FAST) as store:
         for version in store.versions() * 2:
             store.at(version).keys()
-            assert len(store._catalog._seen) <= 100 + len(SHARES)
+            assert len(store._catalog._seen.sums) <= 100 + len(SHARES)
 
 
 def test_shares_follow_each_other_as_their_records_do() -> None:
