@@ -169,24 +169,40 @@ def test_every_byte_of_a_page_flipped(base: Path, name: bytes) -> None:
         assert flipped(base, holdings(base), offsets, bits) == []
 
 
-@pytest.mark.parametrize("name", ["changes", "entries"])
-def test_one_flipped_bit_of_a_branch(tmp_path: Path, name: str) -> None:
-    """A walk finds all records and a search by a key goes astray, or a walk is led back."""
+def always(bits: int) -> Callable[[int], int]:
+    return lambda _: bits
+
+
+def branch(folder: Path, name: str) -> tuple[Wanted, list[int]]:
+    """A store whose database has a page above its leaves: what to read, and bytes of that page."""
     keys = [f"key {number}" for number in range(600)]
-    with EmbeddingStore.open(tmp_path / "base", FAST) as store:
+    with EmbeddingStore.open(folder, FAST) as store:
         store.put_many(keys, np.ones((600, 4), np.float32))
         store.snapshot()
         store.put_many(keys, np.zeros((600, 4), np.float32))
-    data = (tmp_path / "base" / "catalog" / "data.mdb").read_bytes()
+    data = (folder / "catalog" / "data.mdb").read_bytes()
     page = root_page(data, name.encode())
     if name == "entries":  # duplicates of one key have a tree of their own
         (root,) = struct.unpack_from("<Q", data, data.index(b"\1\0e", page, page + PAGE) + 43)
         page = root * PAGE
     assert struct.unpack_from("<H", data, page + 10)[0] == 1  # not a leaf: keys of its pages
-    offsets = [at for at in used_bytes(data, page) if at - page >= 16]
     wanted = {1: dict.fromkeys(keys[::5], np.ones(4, np.float32).tobytes())}
+    return wanted, [at for at in used_bytes(data, page) if at - page >= 16]
+
+
+@pytest.mark.parametrize("name", ["changes", "entries"])
+def test_one_flipped_bit_of_a_branch(tmp_path: Path, name: str) -> None:
+    """A walk finds all records and a search by a key goes astray, or a walk is led back."""
+    wanted, offsets = branch(tmp_path / "base", name)
     chosen = sorted(np.random.default_rng().choice(offsets, 24, replace=False).tolist())
     assert flipped(tmp_path / "base", wanted, chosen, lambda at: 128 >> at % 8) == []
+
+
+@pytest.mark.parametrize("name", ["changes", "entries"])
+def test_every_byte_of_a_page_above_the_leaves(tmp_path: Path, name: str) -> None:
+    wanted, offsets = branch(tmp_path / "base", name)
+    for bit in range(8):
+        assert flipped(tmp_path / "base", wanted, offsets, always(1 << bit)) == []
 
 
 # -- each way in which a record can be missed ----------------------------------------------
