@@ -197,6 +197,10 @@ class Catalog:
         except lmdb.Error as error:
             raise _catalog_error(error) from error
 
+    def doubt(self) -> None:
+        """Count again what this process has found right of versions, when it is read next."""
+        self._seen = Seen()
+
     def last_change(self) -> int:
         """Number of the last transaction that was committed, by any process. About 3 us."""
         with self.reading() as view:

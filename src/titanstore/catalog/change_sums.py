@@ -118,13 +118,8 @@ class ChangeSums:
             raise _damaged(version, "its own value does not fit its sum")
         self.found.right.add((version, _OWN))
 
-    def verify(self, version: bytes, shares: range, *, anew: bool = False) -> None:
+    def verify(self, version: bytes, shares: range) -> None:
         """Are all records of these shares, which follow each other, there and as written?
-
-        Parameters
-        ----------
-        anew
-            Count also what was counted before.
 
         Raises
         ------
@@ -132,11 +127,11 @@ class ChangeSums:
             BAD_CATALOG: not all. A version that has no sums is taken as it is.
         """
         pairs = [(version, share) for share in shares]
-        if not anew and self.found.right.issuperset(pairs):
+        if self.found.right.issuperset(pairs):
             return
         sums = self._of(version)
         tokens = [] if sums is None else [_token(version, share, sums) for share in shares]
-        if sums is None or not (anew or not self._seen.issuperset(tokens)):
+        if sums is None or self._seen.issuperset(tokens):
             self.found.right.update(pairs)
             return
         counted = self._counted(version, shares)

@@ -35,7 +35,7 @@ _Changed = tuple[bytes, bytes]
 class History:
     """The versions of one transaction. A store that has none, or no databases for them, is empty.
 
-    `seen` is the same set for all transactions of a catalog (`ChangeSums`).
+    `seen` is what the process has found right: the same for all transactions of a catalog.
 
     A version that retention is taking away counts as an interval until the last of its records has
     been dealt with: `numbers` has it, `versions` has it with `is_dropped`.
@@ -70,10 +70,11 @@ class History:
             keys = self._keys()
             summed = list(self.sums.versions())
             # a release that knew no sums may have made older ones
-            if summed and [key for key in keys if key >= summed[0]] != summed:
-                wrong = sorted(set(keys) ^ set(summed))
+            since = [key for key in keys if summed and key >= summed[0]]
+            if since != summed:
+                wrong = min(set(since) ^ set(summed), default=summed[0])
                 raise CorruptionError(
-                    f"catalog: version {unpack_version_number(wrong[0])} is lost or has no sums",
+                    f"catalog: version {unpack_version_number(wrong)} is lost or has no sums",
                     ErrorKind.BAD_CATALOG,
                 )
             found.numbers = [unpack_version_number(key) for key in keys]
@@ -217,8 +218,8 @@ class History:
             more = cursor.next()
 
     def verify(self, number: int, shares: range) -> None:
-        """Count some shares of an interval anew; CorruptionError (BAD_CATALOG) if one is wrong."""
-        self.sums.verify(_number_key(number), shares, anew=True)
+        """Count some shares of an interval; CorruptionError (BAD_CATALOG) if one is wrong."""
+        self.sums.verify(_number_key(number), shares)
 
     def intervals(self) -> list[int]:
         """Numbers under which there are records, ascending; all of them are in `numbers`.

@@ -47,6 +47,7 @@ def audit(catalog: Catalog, reader: SegmentReader) -> Iterator[Finding]:
     CorruptionError
         The catalog itself cannot be read.
     """
+    catalog.doubt()
     with catalog.reading() as view:
         view.next_version()
         numbers = [stored.version.number for stored in view.history.versions()]

@@ -431,3 +431,24 @@ def test_shares_follow_each_other_as_their_records_do() -> None:
     assert set(shares) == set(SHARES)
     assert change_sums.share_of(b"") == change_sums.share_of(b"?x") == range(0)
     assert [len(change_sums.shares_of(bytes((kind,)))) for kind in b"deno"] == [32] * 4
+
+
+def test_check_counts_again_what_the_process_has_counted(base: Path) -> None:
+    """Damage that comes while a store is open, or that a page read anew has."""
+    with EmbeddingStore.open(base, FAST) as store:
+        assert store.at(1).keys()
+        assert store.check().is_clean
+        with store._catalog.writing() as view:
+            a_record_gone(view)
+        assert "records are lost or changed" in store.check().problems[0].message
+        with pytest.raises(CorruptionError, match="since version 1 is damaged"):
+            store.at(1).keys()
+
+
+def test_a_lost_version_is_named(base: Path) -> None:
+    with EmbeddingStore.open(base, FAST) as store:
+        with store._catalog.writing() as view:
+            view.history.sums.remove_version(b"\0\0\0\1")
+            view._transaction.delete(b"\0\0\0\3", db=view._databases["versions"])
+        (problem,) = store.check().problems
+        assert "version 3 is lost" in problem.message
