@@ -10,7 +10,7 @@ FORMAT.md, "Catalog, version 1", is the contract.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import lmdb
@@ -138,9 +138,7 @@ class ChangeSums:
         for share in shares:
             if _packed(counted.get(share, 0)) != sums[_place(share)]:
                 raise _damaged(version, "records are lost or changed")
-        if len(self._seen) >= _SEEN_MAX:
-            self._seen.clear()
-        self._seen.update(tokens)
+        self._note(tokens)
         self.found.right.update(pairs)
 
     def _counted(self, version: bytes, shares: range) -> dict[int, int]:
@@ -215,11 +213,19 @@ class ChangeSums:
             sums = self._known[version]
             assert sums is not None
             self._transaction.put(PREFIX + version, bytes(sums), db=self._meta)
-        for version, share in self._changed & self.found.right:
-            sums = self._known[version]
-            if sums is not None:  # what follows from a right one is right
-                self._seen.add(_token(version, share, sums))
+        # what follows from a right one is right
+        self._note(
+            _token(version, share, sums)
+            for version, share in self._changed & self.found.right
+            if (sums := self._known[version]) is not None
+        )
         self._written.clear()
+
+    def _note(self, tokens: Iterable[bytes]) -> None:
+        """Keep in mind that these sums are right; far too many are forgotten."""
+        if len(self._seen) >= _SEEN_MAX:
+            self._seen.clear()
+        self._seen.update(tokens)
 
 
 def _checksum(key: bytes, value: bytes) -> int:

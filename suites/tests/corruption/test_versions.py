@@ -422,6 +422,10 @@ def test_sums_found_right_are_few_enough_to_keep(
         for version in store.versions() * 2:
             store.at(version).keys()
             assert len(store._catalog._seen.sums) <= 100 + len(SHARES)
+        for step in range(150):  # each leaves a sum that follows from a right one
+            store.put(f"more {step}", row(step))
+            assert f"more {step}" not in store.at(3)
+            assert len(store._catalog._seen.sums) <= 100 + len(SHARES)
 
 
 def test_shares_follow_each_other_as_their_records_do() -> None:
