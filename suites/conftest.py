@@ -18,6 +18,7 @@ LONG = (
     "suites/tests/concurrency/test_threads.py::test_the_catalog_grows",
     "suites/tests/concurrency/test_versions.py::test_threads_read_versions",
     "suites/tests/contract/test_rivals.py::test_it_keeps_every_bit",
+    "suites/tests/corruption/test_versions.py::test_every_byte_of_a_page",
     "suites/tests/crash/test_planes.py::test_killed_between_any_two_steps",  # harness reliability
     "suites/tests/docs/test_docs.py::test_examples_run",  # docs.complete
     "suites/tests/memory/test_limits_can_fail.py",

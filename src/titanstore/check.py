@@ -177,7 +177,7 @@ class StoreCheck:
         return bool(known[row] == wanted)
 
     def _check_documents(self) -> int:
-        done, last = 0, None
+        done, last, highest = 0, None, 0
         while True:
             with self._catalog.reading() as view:
                 page = view.documents_after(last, _PAGE_ENTRIES)
@@ -191,9 +191,13 @@ class StoreCheck:
                     except StoreError as error:
                         self._note(error, f"document {name!r}")
             done += len(page)
+            highest = max((highest, *(number for number, _ in page)))
             if len(page) < _PAGE_ENTRIES:
-                return done
+                break
             last = page[-1][0]
+        with self._catalog.reading() as view:
+            view.require_unused(highest)
+        return done
 
     def _check_versions(self) -> int:
         for error, place in audit(self._catalog, self._reader):

@@ -10,7 +10,7 @@
     POOL            only with the setting `shared_pool`
     answers/        LMDB: what `titanstore.clients` needs to answer as Bedrock did
 
-FORMAT.md, "Store folder, versions 1 and 2", is the contract.
+FORMAT.md, "Store folder, versions 1 to 3", is the contract.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from titanstore.errors import (
 )
 from titanstore.segments.disk import FileIdentity, make_folder, storage_error, sync_folder, write_at
 
-FORMAT_VERSION = 2  # 1: without versions
+FORMAT_VERSION = 3  # 1: without versions; 2: without sums over what they remember
 _FORMAT_FIRST = 1  # of a new store, so that an older release can use it until it has a version
 _HEADER, _LOCK, _GENERATION, _POOL = "STORE", "LOCK", "GENERATION", "POOL"
 _PARTS = {
@@ -113,7 +113,7 @@ class StoreFolder:
             raise storage_error(error, "making the catalog anew") from error
 
     def raise_format(self) -> None:
-        """Keep releases that know no versions from writing: they would log no change.
+        """Keep releases from writing that would log no change, or not add it to its sum.
 
         Only the holder of the writer's lock may call it. It is done, durably, or was never begun.
         """

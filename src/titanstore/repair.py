@@ -72,8 +72,8 @@ class Repair:
         with self._catalog.reading() as view:
             held = [
                 address
-                for number in view.history.numbers()
-                for place, value in view.history.changes(number, ENTRIES)
+                for number in view.history.intervals()
+                for place, value in view.history.found(number, ENTRIES)
                 if place[:1] == ENTRIES
                 for address in unpack_addresses(value)
             ]
@@ -116,7 +116,7 @@ class Repair:
     def _addresses_of(self, fingerprint: bytes) -> set[Address]:
         with self._catalog.reading() as view:
             found = set(view.lookup_many([fingerprint])[0])
-            for number in view.history.numbers():
+            for number in view.history.intervals():
                 value = view.history.recorded(number, ENTRIES + fingerprint)
                 found.update(unpack_addresses(value or b""))
         return found

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import lmdb
 
+from titanstore.catalog.change_sums import Seen
 from titanstore.catalog.environment import DATABASES, acquire, find_databases, release
+from titanstore.catalog.history import History
 from titanstore.catalog.lookups import matches
 from titanstore.catalog.views import CatalogView, CatalogWriter
 from titanstore.errors import (
@@ -58,6 +60,12 @@ class Catalog:
         self._environment = self._shared.environment
         self._databases = self._shared.databases
         self._entries = self._databases["entries"]
+        self._seen = Seen()
+
+    def _history(
+        self, transaction: lmdb.Transaction[bytes], *, is_writing: bool = False
+    ) -> History:
+        return History(transaction, self._databases, self._seen, is_writing=is_writing)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -70,7 +78,9 @@ class Catalog:
                     transaction = self._begin()
                     if transaction is not None:
                         with transaction:
-                            yield CatalogView(transaction, self._databases)
+                            yield CatalogView(
+                                transaction, self._databases, self._history(transaction)
+                            )
                         return
                 self._catch_up()
         except lmdb.Error as error:
@@ -149,7 +159,9 @@ class Catalog:
                     raise MapIsFullError
                 try:
                     self._require_file()
-                    yield CatalogWriter(transaction, self._databases)
+                    history = self._history(transaction, is_writing=True)
+                    yield CatalogWriter(transaction, self._databases, history)
+                    history.sums.write()
                 except BaseException:
                     transaction.abort()
                     raise
@@ -184,6 +196,10 @@ class Catalog:
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
         except lmdb.Error as error:
             raise _catalog_error(error) from error
+
+    def doubt(self) -> None:
+        """Count again what this process has found right of versions, when it is read next."""
+        self._seen = Seen()
 
     def last_change(self) -> int:
         """Number of the last transaction that was committed, by any process. About 3 us."""

@@ -163,6 +163,12 @@ def unpack_version_number(key: bytes) -> int:
     return int.from_bytes(key, "big")
 
 
+def require_order(is_so: bool) -> None:
+    """Raise CorruptionError (BAD_CATALOG) where a walk is led back: it would not end."""
+    if not is_so:
+        raise CorruptionError("catalog: its keys are not in order", ErrorKind.BAD_CATALOG)
+
+
 def unpack_entry(entry: bytes) -> Address:
     """The address at the end of an entry (fingerprint, address)."""
     return Address.unpack(entry[-ADDRESS_BYTES:])

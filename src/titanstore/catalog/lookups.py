@@ -19,6 +19,7 @@ from titanstore.catalog.history import (
 from titanstore.catalog.layout import (
     Run,
     pack_number,
+    require_order,
     unpack_document,
     unpack_entry,
     unpack_number,
@@ -51,11 +52,14 @@ class Lookups:
     """What can be asked of the present and of any version alike."""
 
     def __init__(
-        self, transaction: lmdb.Transaction[bytes], databases: dict[str, lmdb._Database]
+        self,
+        transaction: lmdb.Transaction[bytes],
+        databases: dict[str, lmdb._Database],
+        history: History,
     ) -> None:
         self._transaction = transaction
         self._databases = databases
-        self.history = History(transaction, databases)
+        self.history = history
 
     def value(self, place: bytes) -> bytes:
         """The bytes at a place (kind, then key), b"" where nothing is; of an entry, addresses."""
@@ -103,9 +107,10 @@ class PastView(Lookups):
         self,
         transaction: lmdb.Transaction[bytes],
         databases: dict[str, lmdb._Database],
+        history: History,
         number: int,
     ) -> None:
-        super().__init__(transaction, databases)
+        super().__init__(transaction, databases, history)
         self._numbers = [each for each in self.history.numbers() if each >= number]
 
     def value(self, place: bytes) -> bytes:
@@ -118,8 +123,6 @@ class PastView(Lookups):
         recorded: dict[bytes, bytes] = {}
         for number in self._numbers:
             for place, value in self.history.changes(number, DOCUMENTS):
-                if place[:1] != DOCUMENTS:
-                    break
                 recorded.setdefault(place[1:], value)
         for key, data in self._transaction.cursor(self._databases["documents"]):
             if key not in recorded:
@@ -140,8 +143,11 @@ class PastView(Lookups):
         last: bytes | None = None
         cursor = self._transaction.cursor(self._databases["entries"])
         more = cursor.set_range_dup(ENTRY, start)
+        least = start
         while more:
             fingerprint = cursor.value()[:FINGERPRINT_BYTES]
+            require_order(fingerprint >= least)
+            least = fingerprint
             if len(present) >= limit and fingerprint not in present:
                 last = max(present)
                 break
@@ -149,8 +155,8 @@ class PastView(Lookups):
             more = cursor.next_dup()
         recorded: dict[bytes, list[Address]] = {}
         for number in self._numbers:
-            for place, value in self.history.changes(number, ENTRIES + start):
-                if place[:1] != ENTRIES or (last is not None and place[1:] > last):
+            for place, value in self.history.changes(number, ENTRIES, start):
+                if last is not None and place[1:] > last:
                     break
                 recorded.setdefault(place[1:], unpack_addresses(value))
         return present | recorded, None if last is None else _after(last)

@@ -21,6 +21,7 @@ from titanstore.catalog.layout import (
     SegmentState,
     pack_document,
     pack_number,
+    require_order,
     unpack_document,
     unpack_entry,
     unpack_number,
@@ -44,7 +45,7 @@ class CatalogView(Lookups):
 
     def at(self, number: int) -> PastView:
         """The same transaction as of a version that is there."""
-        return PastView(self._transaction, self._databases, number)
+        return PastView(self._transaction, self._databases, self.history, number)
 
     def change(self) -> int:
         """Number of the last transaction that had been committed: equal numbers, equal content."""
@@ -60,8 +61,11 @@ class CatalogView(Lookups):
         cursor = self._transaction.cursor(self._databases["entries"])
         found: list[tuple[bytes, Address]] = []
         more = cursor.set_range_dup(ENTRY, start) if start else cursor.first()
+        least = start
         while more and len(found) < limit:
             entry = cursor.value()
+            require_order(entry >= least)
+            least = entry
             found.append((entry[:FINGERPRINT_BYTES], unpack_entry(entry)))
             more = cursor.next_dup()
         return found
@@ -85,7 +89,10 @@ class CatalogView(Lookups):
         cursor = self._transaction.cursor(self._databases["documents"])
         found: list[tuple[int, str]] = []
         more = cursor.first() if number is None else cursor.set_range(pack_number(number) + b"\0")
+        least = b"" if number is None else pack_number(number) + b"\0"
         while more and len(found) < limit:
+            require_order(cursor.key() >= least)
+            least = cursor.key() + b"\0"
             found.append((unpack_number(cursor.key()), unpack_document(cursor.value())[0]))
             more = cursor.next()
         return found
@@ -171,14 +178,29 @@ class CatalogView(Lookups):
         return {segment: np.concatenate(found) for segment, found in chosen.items()}
 
     def next_version(self) -> int:
-        """The number that the next version gets."""
-        return self._counter(_NEXT_VERSION, 1)
+        """The number that the next version gets; CorruptionError (BAD_CATALOG) if one has it."""
+        number = self._counter(_NEXT_VERSION, 1)
+        if number <= self.history.last_number():
+            raise _reused(_NEXT_VERSION, number)
+        return number
 
     def is_needed(self, fingerprint: bytes, address: Address) -> bool:
         """Does the present or any version lead to this record?"""
         if address in self.lookup_many([fingerprint])[0]:
             return True
         return self.history.leads_to(ENTRIES + fingerprint, address)
+
+    def next_document(self) -> int:
+        """The number that the next document gets."""
+        return self._counter(_NEXT_DOCUMENT, 1)
+
+    def require_unused(self, documents: int) -> None:
+        """Raise CorruptionError (BAD_CATALOG) if the next document would get one of these numbers.
+
+        `documents` is the highest that there is.
+        """
+        if self.next_document() <= documents:
+            raise _reused(_NEXT_DOCUMENT, self.next_document())
 
     def _counter(self, key: bytes, default: int) -> int:
         found = self._transaction.get(key, db=self._databases["meta"])
@@ -187,6 +209,13 @@ class CatalogView(Lookups):
 
 def _segment_key(number: int) -> bytes:
     return _SEGMENT + number.to_bytes(2, "big")
+
+
+def _reused(counter: bytes, number: int) -> CorruptionError:
+    return CorruptionError(
+        f"catalog: {counter.decode()} is lost or damaged: {number} was given before",
+        ErrorKind.BAD_CATALOG,
+    )
 
 
 class CatalogWriter(CatalogView):
@@ -240,7 +269,10 @@ class CatalogWriter(CatalogView):
     def new_document(self, name: str) -> int:
         """A number for a document that has none."""
         self._remember(NAMES + name.encode())
-        number = self._take_number(_NEXT_DOCUMENT)
+        number = self.next_document()
+        if self.value(DOCUMENTS + pack_number(number)):
+            raise _reused(_NEXT_DOCUMENT, number)
+        self._transaction.put(_NEXT_DOCUMENT, pack_number(number + 1), db=self._databases["meta"])
         self._transaction.put(name.encode(), pack_number(number), db=self._databases["names"])
         return number
 
@@ -299,14 +331,11 @@ class CatalogWriter(CatalogView):
 
     def take_version_number(self) -> int:
         """A number for a new version; never given twice."""
-        return self._take_number(_NEXT_VERSION)
+        number = self.next_version()
+        self._transaction.put(_NEXT_VERSION, pack_number(number + 1), db=self._databases["meta"])
+        return number
 
     def count_revival(self) -> None:
         """Raise `revivals`."""
         packed = pack_number((self.revivals() + 1) % 2**32)
         self._transaction.put(_REVIVALS, packed, db=self._databases["meta"])
-
-    def _take_number(self, counter: bytes) -> int:
-        number = self._counter(counter, 1)
-        self._transaction.put(counter, pack_number(number + 1), db=self._databases["meta"])
-        return number

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from titanstore.catalog.catalog import Catalog
+from titanstore.catalog.change_sums import SHARES
 from titanstore.catalog.history import (
     DATABASE_OF,
     DOCUMENTS,
@@ -23,6 +24,7 @@ from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.cold import run_records
 
 _PAGE_RECORDS = 2_000  # records a read transaction: a long one would hold back LMDB's pages
+_SHARES_AT_ONCE = 4  # of 128 of a version: likewise
 _NUMBER_BYTES = 4
 
 
@@ -36,25 +38,29 @@ class Finding(NamedTuple):
 def audit(catalog: Catalog, reader: SegmentReader) -> Iterator[Finding]:
     """Everything that is wrong with the versions of a store; a writer may go on meanwhile.
 
-    Each record of the log must belong to a version, lead to whole records of keys with its
-    fingerprint, and a document to records that its version had.
+    The sums of each version must be those of its records; each record of the log must belong to a
+    version, lead to whole records of keys with its fingerprint, and a document to records that its
+    version had.
 
     Raises
     ------
     CorruptionError
         The catalog itself cannot be read.
     """
+    catalog.doubt()
     with catalog.reading() as view:
-        numbers = view.history.numbers()
+        view.next_version()
+        numbers = [stored.version.number for stored in view.history.versions()]
         lost = sorted(set(view.history.intervals()) - set(numbers))
     for number in lost:
         orphans = CorruptionError("the log has records of no version", ErrorKind.BAD_CATALOG)
         yield Finding(orphans, f"version {number}")
     for number in numbers:
+        yield from _count_again(catalog, number)
         start: bytes | None = b""
         while start is not None:
             with catalog.reading() as view:
-                page = list(islice(view.history.changes(number, start), _PAGE_RECORDS))
+                page = list(islice(view.history.found(number, start), _PAGE_RECORDS))
                 found = [_problem(view, reader, number, *each) for each in page]
             for (place, _), error in zip(page, found, strict=True):
                 # a writer may have given the record up, or moved what it led to, since: look again
@@ -62,6 +68,16 @@ def audit(catalog: Catalog, reader: SegmentReader) -> Iterator[Finding]:
                 if again is not None:
                     yield Finding(again, f"version {number}, {DATABASE_OF.get(place[:1], 'log')}")
             start = page[-1][0] + b"\0" if len(page) == _PAGE_RECORDS else None
+
+
+def _count_again(catalog: Catalog, number: int) -> Iterator[Finding]:
+    for first in SHARES[::_SHARES_AT_ONCE]:
+        try:
+            with catalog.reading() as view:
+                view.history.verify(number, range(first, first + _SHARES_AT_ONCE))
+        except CorruptionError as error:
+            yield Finding(error, f"version {number}, changes")
+            return
 
 
 def _second_look(

@@ -23,8 +23,7 @@ def held_offsets(view: CatalogView, segment: int) -> set[int]:
     return {
         address.offset
         for number in history.numbers()
-        for place, value in history.changes(number, ENTRIES)
-        if place[:1] == ENTRIES
+        for _, value in history.changes(number, ENTRIES)
         for address in unpack_addresses(value)
         if address.segment == segment
     }

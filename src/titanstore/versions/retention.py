@@ -53,10 +53,12 @@ class Retention:
             number = stored.version.number
             # dropped ones before it are gone by now
             before = [each for each in history.numbers() if each < number]
-            batch = list(islice(history.changes(number), left))
+            # what nobody inherits may go even where it is damaged
+            changes = history.changes(number) if before else history.found(number)
+            batch = list(islice(changes, left))
             for place, value in batch:
                 history.forget(number, place)
-                if before and history.recorded(before[-1], place) is None:
+                if before and history.first(before[-1:], place) is None:
                     history.record(before[-1], place, value)
                 elif place[:1] == ENTRIES:
                     self._bury(view, place[1:], unpack_addresses(value))

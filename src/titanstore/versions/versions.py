@@ -57,8 +57,8 @@ class Versions:
         Given the transaction and the addresses of records that become current again, before the
         commit; perhaps twice.
     on_first
-        Called before the first version of a store is committed: from then on a release that knows
-        nothing of versions must not write to it.
+        Called before the first version of a store is committed that has sums: from then on a
+        release that knows nothing of versions, or of their sums, must not write to it.
     clock
         Unix time, seconds.
     """
@@ -88,7 +88,7 @@ class Versions:
         return in_transaction(self._catalog, lambda view: self._take(view, name, "snapshot"))
 
     def _take(self, view: CatalogWriter, label: str | None, origin: Origin) -> Version:
-        if self._on_first is not None and not view.history.numbers():
+        if self._on_first is not None and not view.history.has_sums():
             self._on_first()
         version = Version(
             number=view.take_version_number(),

@@ -90,7 +90,7 @@ def test_an_older_store_gets_versions(folder: Path, wanted: dict[str, bytes]) ->
         assert_whole(store, wanted)
         documents = {name: store.document_keys(name) for name in store.documents()}
         store.snapshot("as it was")
-        assert json.loads((folder / "STORE").read_text())["format"] == 2
+        assert json.loads((folder / "STORE").read_text())["format"] == 3
         for key in list(wanted)[:-1]:
             store.put(key, np.ones(3, np.float32))
         store.delete(list(wanted)[-1:])

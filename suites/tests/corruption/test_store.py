@@ -236,7 +236,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 def test_a_newer_format(copy: Path, place: str) -> None:
     if place == "store":
         header = copy / "STORE"
-        header.write_bytes(header.read_bytes().replace(b": 1,", b": 3,"))
+        header.write_bytes(header.read_bytes().replace(b": 1,", b": 4,"))
     else:
         with EmbeddingStore.open(copy, CONFIG, read_only=True) as store:
             record = store._cascade.cold.find(stored_key("gaussians 0"))

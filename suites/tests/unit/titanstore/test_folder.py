@@ -130,9 +130,9 @@ def test_the_header(tmp_path: Path) -> None:
     header = json.loads((tmp_path / "STORE").read_text())
     assert header.keys() == {"format", "store_id"}
     assert (header["format"], len(header["store_id"])) == (1, 32)
-    (tmp_path / "STORE").write_text(json.dumps(header | {"format": 3}))
+    (tmp_path / "STORE").write_text(json.dumps(header | {"format": 4}))
     for read_only in (True, False):
-        with pytest.raises(NewerFormatError, match="format 3, this release reads up to 2"):
+        with pytest.raises(NewerFormatError, match="format 4, this release reads up to 3"):
             EmbeddingStore.open(tmp_path, CONFIG, read_only=read_only)
 
 
@@ -142,7 +142,7 @@ def test_raising_the_format(tmp_path: Path) -> None:
     before = json.loads((tmp_path / "STORE").read_text())
     folder.raise_format()
     folder.raise_format()
-    assert json.loads((tmp_path / "STORE").read_text()) == before | {"format": 2}
+    assert json.loads((tmp_path / "STORE").read_text()) == before | {"format": 3}
     (tmp_path / "STORE").unlink()
     with pytest.raises(CorruptionError, match="STORE is missing"):
         folder.raise_format()

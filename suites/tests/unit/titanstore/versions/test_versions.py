@@ -574,10 +574,10 @@ def test_the_first_version_raises_the_format(store: EmbeddingStore) -> None:
     store.put("x", row(1))
     assert json.loads(header.read_text()) == before
     store.snapshot()
-    assert json.loads(header.read_text()) == {**before, "format": 2}
+    assert json.loads(header.read_text()) == {**before, "format": 3}
     store.drop_versions(keep=0)
     store.snapshot()
-    assert json.loads(header.read_text()) == {**before, "format": 2}
+    assert json.loads(header.read_text()) == {**before, "format": 3}
 
 
 # -- damage of the log ---------------------------------------------------------------------
