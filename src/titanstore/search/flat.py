@@ -29,8 +29,9 @@ from titanstore.segments.layout import Address, Record
 from titanstore.segments.reader import SegmentReader
 from titanstore.sums import Wide
 
-# Scores worked out at a time: arrays of 128 kB and less, which malloc takes from its heap
-_BLOCK_CELLS = 16_384
+# Scores worked out at a time: two for each in one array of less than 128 KiB, which malloc takes
+# from its heap. A larger one comes from the kernel, and once freed raises what malloc keeps (0019)
+_BLOCK_CELLS = 8_000
 _BLOCK_ROWS_MIN = 256  # for many queries at once
 _QUERIES_MAX = 64  # looked at together: as many as such a block has cells for
 _HELD_MAX = 60_000  # results held at a time, of those queries together

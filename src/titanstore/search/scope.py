@@ -20,6 +20,7 @@ from titanstore.segments.planes import asked_together
 from titanstore.segments.reader import SegmentReader
 from titanstore.tiers.cold import match_record
 
+_FLAGS_AT_ONCE = 4_096
 _SEGMENTS_AT_ONCE = 8  # looked at in one walk over the catalog
 
 
@@ -106,7 +107,7 @@ def look(
             mask = blank_mask(len(plane.rows))
             np.equal(known, CURRENT, out=mask[: len(known)])
             # a row behind the last marked one may be about to be marked
-            scanned[plane.number] = mask.tobytes().rfind(1) + 1
+            scanned[plane.number] = _end_of_marked(mask)
             planes.append((plane, mask))
         has_rows = any(mask.any() for _, mask in planes)
         all_have_rows = view.all_have_rows()
@@ -115,6 +116,16 @@ def look(
         if prefix is not None:
             rowless = _of_documents(view, reader, prefix, planes, rowless)
     return Scope(planes, scanned, rowless, revivals, frozenset(segments), has_rows, is_short)
+
+
+def _end_of_marked(mask: Mask) -> int:
+    """Where the last flag that is up ends; 0 if none is. Makes no copy of the whole."""
+    for end in range(len(mask), 0, -_FLAGS_AT_ONCE):
+        begin = max(0, end - _FLAGS_AT_ONCE)
+        last = mask[begin:end].tobytes().rfind(1)
+        if last >= 0:
+            return begin + last + 1
+    return 0
 
 
 def _committed(plane: Plane, marks: MarkArray, end: int) -> MarkArray:
