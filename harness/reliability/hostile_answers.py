@@ -75,7 +75,7 @@ def _mutated_answer(value: bytes, rng: random.Random, others: list[bytes]) -> by
     """FORMAT.md, "Answers, version 1": of records and styles the parts that are believed."""
     kind = rng.random()
     size = int.from_bytes(value[:4], "little")
-    if kind < 0.4 and size < len(value):  # a style: length of the envelope, envelope, form
+    if kind < 0.4 and 0 < size < len(value) - 4:  # a style: length of the envelope, envelope, form
         envelope, rest = value[4 : 4 + size], value[4 + size :]
         own = rng.random() < 0.5
         text = envelope.decode(errors="replace")  # of a record that only looks like a style

@@ -99,8 +99,8 @@ def mutated_text(content: str, rng: random.Random) -> bytes:
             break
         place = rng.choice(found)
         content = content[: place.start()] + rng.choice(_VALUES) + content[place.end() :]
-    if rng.random() < 0.1:
-        lines = content.splitlines()
+    lines = content.splitlines()
+    if lines and rng.random() < 0.1:
         del lines[rng.randrange(len(lines))]
         content = "\n".join(lines)
     return content.encode("utf-8", "surrogatepass")
