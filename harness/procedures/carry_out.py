@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
+import selectors
 import shutil
 import signal
 import socket
@@ -77,6 +77,10 @@ class _Shell:
             env=_environment(folder),
             start_new_session=True,
         )
+        assert self._process.stdout is not None
+        # not select: its descriptors are below 1 024, and whoever calls may have more open
+        self._waiting = selectors.DefaultSelector()
+        self._waiting.register(self._process.stdout, selectors.EVENT_READ)
 
     def do(self, step: Step) -> Outcome:
         """Do one step and compare it with what the page says."""
@@ -128,7 +132,7 @@ class _Shell:
             if found and after.endswith(b"\n"):
                 return before.decode(errors="replace"), int(after)
             left_s = max(0.0, deadline - time.monotonic())  # it may print on and on
-            ready, _, _ = select.select([self._process.stdout], [], [], left_s)
+            ready = self._waiting.select(left_s)
             more = os.read(self._process.stdout.fileno(), 65536) if ready and left_s else b""
             if not more or len(seen) > _PRINTED_MAX:
                 why = f"more than {_PRINTED_MAX} bytes printed"
@@ -144,6 +148,7 @@ class _Shell:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._waiting.close()
         self._process.communicate()
         shutil.rmtree(self._work, ignore_errors=True)
 

@@ -272,6 +272,8 @@ class PlaneWriter:
         """
         lacking: deque[Plane] = deque()
         for key in plane_ids(self._folder):
+            if key in self._marks:
+                continue
             with contextlib.suppress(CorruptionError, StorageError):
                 found = MarksWriter.open(marks_path(self._folder, *key), self._store_id)
                 if found is None:

@@ -167,6 +167,8 @@ def test_what_a_killed_writer_left_leads_nowhere(tmp_path: Path) -> None:
     path = plane_path(tmp_path, 1, 64)
     whole = path.read_bytes()
     size = row_bytes(64)
+    gc.collect()
+    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for torn in range(PLANE_HEADER_BYTES + size, len(whole)):
         path.write_bytes(whole[:torn])
         planes = open_planes(tmp_path, current=[placed[0].address.offset])
@@ -178,6 +180,8 @@ def test_what_a_killed_writer_left_leads_nowhere(tmp_path: Path) -> None:
         assert path.stat().st_size == PLANE_HEADER_BYTES + count * size
         assert planes.next_row(1, 64) == count
         planes.close()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # noqa: PTH208
     for segment in range(2, len(all_ends) + 1):
         assert not Plane(tmp_path, segment, 64, STORE_ID).rows["offset"].any()
     assert max(place.address.segment for place in lost) == len(all_ends)
