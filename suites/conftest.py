@@ -68,6 +68,7 @@ LONG = (
     "suites/tests/unit/harness/measures/test_client_measure.py",  # make gate
     "suites/tests/unit/harness/measures/test_search_measures.py",  # make gate
     "suites/tests/unit/harness/memory/test_profile.py",
+    "suites/tests/unit/harness/prove/test_prover.py::test_a_kept_row_that_does_not_stand",
     "suites/tests/unit/harness/scale/test_smoke.py",
     "suites/tests/unit/harness/rivals/test_campaign.py::test_a_comparison_is_kept",
     "suites/tests/unit/harness/rivals/test_campaign.py::test_ctrl_c_keeps",
