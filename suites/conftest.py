@@ -61,6 +61,8 @@ LONG = (
     "suites/tests/soak/test_simulated.py::test_a_leak_of_40_kb",  # harness prove
     "suites/tests/soak/test_simulated.py::test_one_seed",
     "suites/tests/stateful/test_mixed.py::test_threads_and_processes_mixed_and_killed",
+    "suites/tests/stateful/test_attribution.py::test_the_store_s_account",  # harness memory
+    "suites/tests/stateful/test_resources.py::test_memory_does_not_grow",  # harness memory
     "suites/tests/stateful/test_settings_together.py",
     "suites/tests/unit/harness/compare/test_callgrind.py",
     "suites/tests/unit/harness/compare/test_timing.py::test_each_benchmark_gets",
