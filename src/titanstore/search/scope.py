@@ -107,7 +107,7 @@ def look(
             mask = blank_mask(len(plane.rows))
             np.equal(known, CURRENT, out=mask[: len(known)])
             # a row behind the last marked one may be about to be marked
-            scanned[plane.number] = _end_of_marked(mask)
+            scanned[plane.number] = end_of_marked(mask)
             planes.append((plane, mask))
         has_rows = any(mask.any() for _, mask in planes)
         all_have_rows = view.all_have_rows()
@@ -118,7 +118,7 @@ def look(
     return Scope(planes, scanned, rowless, revivals, frozenset(segments), has_rows, is_short)
 
 
-def _end_of_marked(mask: Mask) -> int:
+def end_of_marked(mask: Mask) -> int:
     """Where the last flag that is up ends; 0 if none is. Makes no copy of the whole."""
     for end in range(len(mask), 0, -_FLAGS_AT_ONCE):
         begin = max(0, end - _FLAGS_AT_ONCE)
