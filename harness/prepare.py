@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -53,11 +56,18 @@ def prepare(
     seed: int,
     empty_body: bool,
     progress: _Progress,
+    kept: Path | None = None,
 ) -> Prepared:
     """Make what these gates need, each part in a process of its own, two at a time.
 
     The two corpora go through real boto3 clients. Larger populations, edits and the serving that
     no corpus has are made without the HTTP layer, and say so.
+
+    Parameters
+    ----------
+    kept
+        Folder of what earlier runs of the same code have made, which is copied instead of being
+        made again, and which gets the rest; None: everything is made anew.
 
     Raises
     ------
@@ -87,11 +97,15 @@ def prepare(
         own = {**job, "chunks": chunks, "serving": str(serving)}
         only = {**own, "population": False, "edits": saves, "folder": str(work / "edits" / name)}
         tasks.append(("preparing", only))
+    if kept is not None:
+        tasks = [task for task in tasks if not _copied(kept / _digest(task), task)]
     progress.stage(f"embed {sizes.files} files through boto3, twice; more without", len(tasks))
     try:
         run_tasks(tasks, at_once=2, on_done=progress.step, timeout_s=1_800)
     except WorkerError as error:
         raise HarnessError(f"the corpora could not be embedded: {error}") from error
+    if kept is not None:
+        _keep(kept, tasks)
     loaded = {name: load_population(folder) for name, folder in folders.items()}
     edits = {name: work / "edits" / name for name in edited} | {
         name: folders[name] for name in shapes if saves
@@ -102,6 +116,31 @@ def prepare(
         edits=edits,
         updated=_updated(loaded) if "update.latency" in gates else {},
     )
+
+
+def _digest(task: Task) -> str:
+    """The same for tasks that make the same, wherever they put it."""
+    measure, job = task
+    told = json.dumps([measure, {**job, "folder": None}], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _copied(source: Path, task: Task) -> bool:
+    """Put what an earlier run has made where this task would put it; False if there is none."""
+    if not source.is_dir():
+        return False
+    shutil.copytree(source, task[1]["folder"])
+    return True
+
+
+def _keep(kept: Path, tasks: Sequence[Task]) -> None:
+    kept.mkdir(exist_ok=True)
+    for task in tasks:
+        name = _digest(task)
+        making = kept / f".{name}.new"
+        shutil.rmtree(making, ignore_errors=True)
+        shutil.copytree(task[1]["folder"], making)
+        making.rename(kept / name)
 
 
 def _saves(sizes: Sizes, gates: Collection[str]) -> tuple[int, int]:

@@ -108,6 +108,8 @@ class Options:
         Folder or file of an anchor; None: the newest below `reports`, of this machine if one is.
     empty_body
         The mocked Titan answers `{}`, as plain moto does: for the proof that this is noticed.
+    prepared
+        Folder in which runs of one proof keep what they were measured on, so that it is made once.
     after_build
         Called with the folder of each store before anything is measured: for proofs that a
         damaged store does not pass.
@@ -128,6 +130,7 @@ class Options:
     anchor: Path | None = None
     keep: bool = False
     empty_body: bool = False
+    prepared: Path | None = None
     sizes: Sizes | None = None
     after_build: Callable[[Path], None] = lambda _: None
 
@@ -298,6 +301,7 @@ def _measure(
         seed=options.seed,
         empty_body=options.empty_body,
         progress=progress,
+        kept=options.prepared,
     )
     stores = {}
     progress.stage("store the corpora", len(made.populations))

@@ -101,7 +101,10 @@ def prove(
     except OSError as error:
         raise UsageError(f"a proof cannot be kept in {reports}: {error}") from error
     with alone_in(folder, "prove"):
-        return _prove(folder, chosen, progress, is_fresh, command, identity)
+        try:
+            return _prove(folder, chosen, progress, is_fresh, command, identity)
+        finally:
+            shutil.rmtree(folder / runs.PREPARED, ignore_errors=True)
 
 
 def _identity() -> Identity:

@@ -27,8 +27,9 @@ from harness.prove.seen import CannotRunError, Seen
 from harness.run import Options, run_gates
 from harness.verify import verify_run
 
-__all__ = ["inject", "look"]
+__all__ = ["PREPARED", "inject", "look"]
 
+PREPARED = ".prepared"  # beside the rows: corpora and edits, which no fault alters
 _OUTCOME = "outcome.json"
 _EMULATED, _HOSTILE = "quality.bits-emulated.json.gz", "quality.bits-hostile.json.gz"
 _WAIVERS = """
@@ -79,6 +80,7 @@ def inject(fault: Fault, folder: Path, progress: Progress) -> None:
         only=tuple(settings["only"]),
         sizes=Sizes(**settings["sizes"]),
         empty_body=bool(settings.get("empty_body")),
+        prepared=folder.parent / PREPARED,
         after_build=_flip_once() if settings.get("flip") else _nothing,
         waivers=_waivers(folder) if settings.get("waivers") else None,
     )

@@ -11,8 +11,8 @@ result is that of an exhaustive search, ties included.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numkong
@@ -34,13 +34,13 @@ from titanstore.sums import Wide
 _BLOCK_CELLS = 8_000
 _BLOCK_ROWS_MIN = 256  # for many queries at once
 _QUERIES_MAX = 64  # looked at together: as many as such a block has cells for
-_HELD_MAX = 60_000  # results held at a time, of those queries together
 # a store of a later release is not opened, so a single frame that claims to be of one is damaged
 _UNREADABLE = (CorruptionError, NewerFormatError)
-_ROWLESS_AT_ONCE = 256
+_WANTED_AT_ONCE = 256  # records: what is known of each takes half a kilobyte of small objects
 # numpy keeps freed arrays below 1 kB, some of each size: of as many items as happened to be left
-# open they came to 0.1 MB after 1 400 searches (reports/decisions/0006). So they have more items
-_OPEN_MIN = 128
+# open they came to 0.1 MB after 1 400 searches (reports/decisions/0006), and flags of one byte each
+# are such arrays too. So they have more items
+_OPEN_MIN = 1_024
 _BLOCK_VALUES = 10_240  # decoded at a time: all that is surely near a query of 1 024 dimensions
 _BATCH_BLOCK_VALUES = 16_384  # the same for many queries; with 20 bytes each, within the caches
 
@@ -64,11 +64,6 @@ class _Open(NamedTuple):
     rows: NDArray[np.intp]
     lower: Wide
     upper: Wide
-
-    def of(self, place: int, is_chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Rows of one query that are chosen."""
-        rows: NDArray[np.intp] = self.rows[is_chosen & (self.places == place)]
-        return rows
 
     def some(self, is_chosen: NDArray[np.bool_]) -> _Open:
         """Those that are chosen."""
@@ -124,13 +119,11 @@ class FlatScan:
         `more` are records that are looked at as well, for each query.
         """
         count, dimension = self._queries.vectors.shape
-        step = max(1, _HELD_MAX // max(1, min(len(self._scope.rowless), _ROWLESS_AT_ONCE)))
-        step = min(step, _QUERIES_MAX)
         self._room = _Room(dimension, count)
         try:
-            if count <= step:
+            if count <= _QUERIES_MAX:
                 return self._nearest(self._queries, k, more)
-            slices = [slice(first, first + step) for first in range(0, count, step)]
+            slices = [slice(first, first + _QUERIES_MAX) for first in range(0, count, _QUERIES_MAX)]
             turns = (self._nearest(self._queries.some(part), k, more[part]) for part in slices)
             return [found for turn in turns for found in turn]
         finally:
@@ -139,29 +132,21 @@ class FlatScan:
     def _nearest(
         self, queries: Queries, k: int, more: Sequence[Sequence[Address]]
     ) -> list[list[Found]]:
-        places = range(len(queries.vectors))
-        near: list[dict[Address, Found]] = [{} for _ in places]
-        for first in range(0, len(self._scope.rowless), _ROWLESS_AT_ONCE):
-            chunk = self._scope.rowless[first : first + _ROWLESS_AT_ONCE]
-            self._measure(queries, [chunk for _ in places], near)
-            near = [{each.address: each for each in sorted(one.values())[:k]} for one in near]
+        count = len(queries.vectors)
+        near: list[dict[Address, Found]] = [{} for _ in range(count)]
+        rowless = ((at, place) for at in self._scope.rowless for place in range(count))
+        self._measure(queries, rowless, near, k)
         at_most, found = self._candidates(queries, k)
         # those that are surely near first: their distances rule out many of the others
-        sure = [self._addresses(found.of(place, found.upper <= at_most[place])) for place in places]
-        self._measure(queries, [[*a, *b] for a, b in zip_longest(sure, more, fillvalue=())], near)
-        limits = [
-            min(at_most[place], sorted(near[place].values())[k - 1].distance)
-            if len(near[place]) >= k
-            else at_most[place]
-            for place in places
-        ]
-        rest = [
-            self._addresses(
-                found.of(place, (found.lower <= limits[place]) & (found.upper > at_most[place]))
-            )
-            for place in places
-        ]
-        self._measure(queries, rest, near)
+        is_sure = found.upper <= at_most[found.places]
+        proposed = ((at, place) for place, each in enumerate(more) for at in each)
+        self._measure(queries, chain(self._wanted(found, is_sure), proposed), near, k)
+        limits = at_most.copy()
+        for place, one in enumerate(near):
+            if len(one) >= k:
+                limits[place] = min(limits[place], sorted(one.values())[k - 1].distance)
+        is_left = (found.lower <= limits[found.places]) & ~is_sure
+        self._measure(queries, self._wanted(found, is_left), near, k)
         return [sorted(one.values())[:k] for one in near]
 
     # -- by codes --------------------------------------------------------------------------
@@ -192,43 +177,63 @@ class FlatScan:
                 parts.append(_open_rows(lower, upper, nearest[:, k - 1 :], base + first))
             base += mask.size
         if not parts:
-            nothing = np.empty(0, np.intp)
-            parts = [_Open(nothing, nothing, np.empty(0), np.empty(0))]
+            nowhere, nothing = np.zeros(_OPEN_MIN, np.intp), np.full(_OPEN_MIN, np.nan)
+            parts = [_Open(nowhere, nowhere, nothing, nothing)]
         at_most = nearest[:, k - 1].copy()
         if len(parts) == 1:
             return at_most, parts[0]
         every = _Open(*map(np.concatenate, zip(*parts, strict=True)))
         return at_most, every.some(every.lower <= at_most[every.places])
 
-    def _addresses(self, rows: NDArray[np.intp]) -> list[Address]:
-        """Where the records of rows are that are numbered through all planes and ascend."""
-        found: list[Address] = []
-        base = 0
+    def _wanted(self, found: _Open, is_chosen: NDArray[np.bool_]) -> Iterator[tuple[Address, int]]:
+        """Where the records of chosen rows are, and which query wants each; in their order."""
+        at, count = _indices(is_chosen)
+        rows, places = found.rows.take(at), found.places.take(at)
+        rows[count:] = np.iinfo(np.intp).max  # what only fills up comes last
+        order = rows.argsort(kind="stable")
+        rows, places = rows.take(order), places.take(order)
+        base = first = 0
         for plane, mask in self._scope.planes:
-            own = rows[len(found) :]
-            own = own[: np.searchsorted(own, base + mask.size)] - base
-            found += [Address(plane.number, at) for at in plane.rows["offset"][own].tolist()]
+            offsets = plane.rows["offset"]
+            end = min(count, int(rows.searchsorted(base + mask.size)))
+            while first < end:
+                part = slice(first, min(end, first + _WANTED_AT_ONCE))
+                for row, place in zip(rows[part].tolist(), places[part].tolist(), strict=True):
+                    yield Address(plane.number, int(offsets[row - base])), place
+                first = part.stop
             base += mask.size
-        return found
 
     # -- by vectors ------------------------------------------------------------------------
 
     def _measure(
         self,
         queries: Queries,
-        wanted: Sequence[Iterable[Address]],
+        wanted: Iterable[tuple[Address, int]],
         near: Sequence[dict[Address, Found]],
+        k: int,
     ) -> None:
-        """Put the distances of records from the queries that want them into `near`.
+        """Put the distances of records from the queries that want them into `near`, k to keep.
 
         Records that cannot be read go to `broken`; those of other dimensions are left out.
         """
-        askers: dict[Address, list[int]] = {}
-        for place, addresses in enumerate(wanted):
+        askers: dict[Address, dict[int, None]] = {}
+        for at, place in wanted:
             # once each: after a kill a table may propose what the codes lead to as well, or twice
-            for at in set(addresses):
-                if at not in near[place]:
-                    askers.setdefault(at, []).append(place)
+            if at in near[place]:
+                continue
+            if len(askers) >= _WANTED_AT_ONCE and at not in askers:
+                self._measure_all(queries, askers, near, k)
+                askers = {}
+            askers.setdefault(at, {})[place] = None
+        self._measure_all(queries, askers, near, k)
+
+    def _measure_all(
+        self,
+        queries: Queries,
+        askers: Mapping[Address, Iterable[int]],
+        near: Sequence[dict[Address, Found]],
+        k: int,
+    ) -> None:
         waiting = sorted(askers)
         for first in range(0, len(waiting), self._room.rows):
             known, vectors = self._decoded(waiting[first : first + self._room.rows])
@@ -237,6 +242,11 @@ class FlatScan:
             for (row, place), distance in zip(pairs, exact, strict=True):
                 at, key = known[row]
                 near[place][at] = Found(distance, key, at)
+        for one in near:
+            if len(one) > k:
+                nearest = sorted(one.values())[:k]
+                one.clear()
+                one.update((each.address, each) for each in nearest)
 
     def _distances(
         self,

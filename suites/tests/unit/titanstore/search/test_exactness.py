@@ -209,6 +209,7 @@ def test_what_a_block_leaves_open_is_never_in_arrays_that_numpy_keeps(
         assert np.column_stack([found.places, found.rows])[is_open].tolist() == wanted.tolist()
         assert found.upper[is_open].tolist() == upper[lower <= limits].tolist()
         assert all(each.nbytes >= 1_024 for each in found)
+        assert (found.lower <= 0).nbytes >= 1_024  # flags too
         some = found.some(found.lower <= limits[found.places, 0] - 0.5)
         kept = ~np.isnan(some.lower)
         assert all(each.nbytes >= 1_024 for each in some)
@@ -218,28 +219,36 @@ def test_what_a_block_leaves_open_is_never_in_arrays_that_numpy_keeps(
 # ---------------------------------------------------------------- records that have no row
 
 
-def test_many_queries_over_records_without_rows_take_turns(
+def test_no_more_than_k_results_and_a_portion_are_held_at_a_time(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each query holds a result a record until the nearest are chosen: 2.4 GB for 40 000 once."""
-    turns: list[int] = []
-    inner = flat.FlatScan._nearest
+    """Of 40 000 queries over records without rows they took 2.4 GB once; of one, 0.5 kB each."""
+    held: list[int] = []
+    inner = flat.FlatScan._measure_all
 
-    def nearest(self: flat.FlatScan, queries: Queries, *others: Any) -> Any:
-        turns.append(len(queries.vectors))
-        return inner(self, queries, *others)
+    def measure(self: flat.FlatScan, queries: Queries, askers: Any, near: Any, k: int) -> None:
+        held.append(len(askers))
+        inner(self, queries, askers, near, k)
+        held.extend(len(one) + 3 - k for one in near)
 
-    monkeypatch.setattr(flat.FlatScan, "_nearest", nearest)
-    monkeypatch.setattr(flat, "_HELD_MAX", 200)
+    monkeypatch.setattr(flat.FlatScan, "_measure_all", measure)
+    monkeypatch.setattr(flat, "_WANTED_AT_ONCE", 3)
+    monkeypatch.setattr(flat, "_QUERIES_MAX", 10)
     rows = gaussians(rng, 20, 8)
     vectors = {f"{place:03d}": row for place, row in enumerate(rows)}
-    with EmbeddingStore.open(tmp_path, NO_CODES) as store:
+    with EmbeddingStore.open(tmp_path / "without rows", NO_CODES) as store:
         store.put_many(list(vectors), list(vectors.values()))
+    with EmbeddingStore.open(tmp_path / "with rows", small_segments(PLAIN, 1000)) as store:
+        store.put_many(list(vectors), [rows[0]] * len(rows))  # equally near: none is ruled out
     queries = list(gaussians(rng, 25, 8))
-    with EmbeddingStore.open(tmp_path, PLAIN, read_only=True) as store:
-        wanted = [oracle(vectors, query, 5, "cosine") for query in queries]
-        assert store.search_many(queries, 5) == wanted
-    assert turns == [10, 10, 5]
+    for name, stored in (("without rows", vectors), ("with rows", dict.fromkeys(vectors, rows[0]))):
+        with EmbeddingStore.open(tmp_path / name, PLAIN, read_only=True) as store:
+            wanted = [oracle(stored, query, 5, "cosine") for query in queries]
+            assert store.search_many(queries, 5) == wanted
+            assert [store.search(query, 5) for query in queries[:3]] == wanted[:3]
+        assert max(held) == 3
+        assert len(held) > 60
+        held.clear()
 
 
 def test_records_without_rows_are_searched_too(tmp_path: Path, rng: np.random.Generator) -> None:
