@@ -10,7 +10,6 @@ result is that of an exhaustive search, ties included.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -23,14 +22,15 @@ from titanstore.codec.choose import decode_frames, decode_parsed
 from titanstore.errors import CorruptionError, NewerFormatError, StoreError
 from titanstore.search.distance import Metric, distances
 from titanstore.search.mask import blank_mask
-from titanstore.search.quantise import Queries, Rows, intervals
+from titanstore.search.quantise import Queries, Rows, Scores, intervals
+from titanstore.search.room import Room
 from titanstore.search.scope import Scope
 from titanstore.segments.layout import Address, Record
 from titanstore.segments.reader import SegmentReader
 from titanstore.sums import Wide
 
-# Scores worked out at a time: two for each in one array of less than 128 KiB, which malloc takes
-# from its heap. A larger one comes from the kernel, and once freed raises what malloc keeps (0019)
+# Scores worked out at a time: what else they need in the heap stays below 128 KiB. A larger array
+# comes from the kernel, and once freed raises what malloc keeps (reports/decisions/0019)
 _BLOCK_CELLS = 8_000
 _BLOCK_ROWS_MIN = 256  # for many queries at once
 _QUERIES_MAX = 64  # looked at together: as many as such a block has cells for
@@ -41,8 +41,7 @@ _WANTED_AT_ONCE = 256  # records: what is known of each takes half a kilobyte of
 # open they came to 0.1 MB after 1 400 searches (reports/decisions/0006), and flags of one byte each
 # are such arrays too. So they have more items
 _OPEN_MIN = 1_024
-_BLOCK_VALUES = 10_240  # decoded at a time: all that is surely near a query of 1 024 dimensions
-_BATCH_BLOCK_VALUES = 16_384  # the same for many queries; with 20 bytes each, within the caches
+_PARTS_MAX = 4  # of what blocks leave open, until what later ones rule out is dropped
 
 
 class Found(NamedTuple):
@@ -78,28 +77,6 @@ class _Open(NamedTuple):
         return self
 
 
-class _Room:
-    """Room for a few decoded vectors and what is worked out from them, in pages of its own.
-
-    malloc keeps, for as long as the process lives, about as much as the largest search once needed;
-    these pages go back to the system with the search. The kernel gives them all at once: page by
-    page, as they are touched, takes twice as long.
-    """
-
-    def __init__(self, dimension: int, queries: int) -> None:
-        values = _BLOCK_VALUES if queries == 1 else _BATCH_BLOCK_VALUES
-        self.rows = max(1, values // dimension)
-        values = self.rows * dimension
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        pages = mmap.mmap(-1, 20 * values, flags=flags)
-        wide = np.frombuffer(pages, np.float64, 2 * values).reshape(2, self.rows, dimension)
-        self.terms, self.work = wide
-        self.vectors = np.frombuffer(pages, np.float32, -1, 16 * values).reshape(wide.shape[1:])
-        # of the last block: freed before the search has decoded what it wants, they would leave a
-        # hole in malloc's heap for what lives longer, and the next search would need new memory
-        self.bounds: tuple[Wide, Wide] | None = None
-
-
 class FlatScan:
     """Scans one scope for queries of one dimension. Made for one search, by one thread."""
 
@@ -119,7 +96,10 @@ class FlatScan:
         `more` are records that are looked at as well, for each query.
         """
         count, dimension = self._queries.vectors.shape
-        self._room = _Room(dimension, count)
+        together = min(count, _QUERIES_MAX)
+        longest = max((mask.size for _, mask in self._scope.planes), default=0)
+        self._block_rows = max(1, min(longest, max(_BLOCK_ROWS_MIN, _BLOCK_CELLS // together)))
+        self._room = Room(dimension, together, self._block_rows)
         try:
             if count <= _QUERIES_MAX:
                 return self._nearest(self._queries, k, more)
@@ -160,30 +140,30 @@ class FlatScan:
         k = min(k, 1 + sum(mask.size for _, mask in self._scope.planes))
         nearest = np.full((count, k), np.inf)  # upper bounds, the largest of each query last
         parts: list[_Open] = []
-        size = max(_BLOCK_ROWS_MIN, _BLOCK_CELLS // count)
+        size = self._block_rows
         base = 0
         for plane, mask in self._scope.planes:
             for first in range(0, mask.size, size):
                 block = slice(first, first + size)
-                lower, upper = score_rows(plane.rows[block], queries, self._metric)
-                self._room.bounds = lower, upper
+                lower, upper = score_rows(
+                    plane.rows[block], queries, self._metric, self._room.scores
+                )
                 if not mask[block].all():
                     is_out = np.logical_not(mask[block], out=blank_mask(lower.shape[1]))
                     for each in (lower, upper):
                         np.copyto(each, np.nan, where=is_out)  # less than nothing, sorted last
-                seen = np.concatenate([nearest, upper], axis=1)
+                seen = self._room.beside(nearest, upper)
                 seen.partition(k - 1, axis=1)
                 nearest = seen[:, :k].copy()
                 parts.append(_open_rows(lower, upper, nearest[:, k - 1 :], base + first))
+                if len(parts) == _PARTS_MAX:
+                    parts = [_joined(parts, nearest[:, k - 1])]
             base += mask.size
         if not parts:
             nowhere, nothing = np.zeros(_OPEN_MIN, np.intp), np.full(_OPEN_MIN, np.nan)
             parts = [_Open(nowhere, nowhere, nothing, nothing)]
         at_most = nearest[:, k - 1].copy()
-        if len(parts) == 1:
-            return at_most, parts[0]
-        every = _Open(*map(np.concatenate, zip(*parts, strict=True)))
-        return at_most, every.some(every.lower <= at_most[every.places])
+        return at_most, _joined(parts, at_most)
 
     def _wanted(self, found: _Open, is_chosen: NDArray[np.bool_]) -> Iterator[tuple[Address, int]]:
         """Where the records of chosen rows are, and which query wants each; in their order."""
@@ -306,6 +286,14 @@ class FlatScan:
         return bool(np.isfinite(vector).all())
 
 
+def _joined(parts: Sequence[_Open], limits: Wide) -> _Open:
+    """What the limits of the queries leave open of all parts; they ascend."""
+    if len(parts) == 1:
+        return parts[0]
+    every = _Open(*map(np.concatenate, zip(*parts, strict=True)))
+    return every.some(every.lower <= limits[every.places])
+
+
 def _open_rows(lower: Wide, upper: Wide, limits: Wide, base: int) -> _Open:
     """Those of a block, (queries, rows), whose lower bound is within their query's limit."""
     is_open = np.less_equal(lower, limits, out=blank_mask(lower.size).reshape(lower.shape))
@@ -325,21 +313,29 @@ def _indices(is_chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
     return np.minimum(at, is_chosen.size - 1, out=at), count
 
 
-def score_rows(rows: NDArray[Any], queries: Queries, metric: Metric) -> tuple[Wide, Wide]:
+def score_rows(
+    rows: NDArray[Any], queries: Queries, metric: Metric, room: Wide | None = None
+) -> tuple[Wide, Wide]:
     """Bounds of the distances between queries and rows of a plane, each (queries, rows).
 
     Rows that are not searchable have NaN.
+
+    Parameters
+    ----------
+    room
+        float64, `quantise.score_values` of them at least: the bounds lie in it, and are written
+        over with the next call. None: in arrays of their own.
     """
-    count = len(queries.vectors)
+    scores = Scores.of(len(queries.vectors), len(rows), room)
     codes = rows["codes"]
-    if count == 1:
+    if len(queries.vectors) == 1:
         # reads row by row, as the hardware prefetches; the packed product, for both parts in one
         # go, is faster only where the codes lie in the second-level cache: 0.32 against 0.46 ms for
         # 10 000 rows there, 0.92 against 0.57 elsewhere
-        dots = np.asarray(numkong.cdist(queries.parts, codes, metric="dot"), np.float64)
+        numkong.cdist(queries.parts, codes, metric="dot", out=scores.dots)
     else:
         packed = numkong.dots_packed(codes, numkong.dots_pack(queries.parts))
-        dots = np.asarray(packed).T.astype(np.float64, order="C")
+        np.copyto(scores.dots, np.asarray(packed).T)
     # what a damaged row says of itself may be any number: its vector has the say, not a warning
     with np.errstate(all="ignore"):
-        return intervals(metric, queries, dots[:count], dots[count:], Rows.of(rows))
+        return intervals(metric, queries, Rows.of(rows, scores.facts), scores)

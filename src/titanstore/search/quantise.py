@@ -93,56 +93,95 @@ class Rows(NamedTuple):
     lengths: Wide  # |x|
 
     @classmethod
-    def of(cls, facts: NDArray[np.void]) -> Rows:
-        """From rows of `segments.plane.row_type`."""
+    def of(cls, facts: NDArray[np.void], out: Wide) -> Rows:
+        """From rows of `segments.plane.row_type`, into an array of shape (3, rows)."""
+        np.copyto(out[0], facts["scale"])
+        np.copyto(out[1], facts["error"])
+        np.sqrt(facts["square"], out=out[2])
+        return cls(out[:1], out[1:2], out[2:])
+
+
+class Scores(NamedTuple):
+    """Arrays to score some rows in, float64.
+
+    Attributes
+    ----------
+    dots
+        Shape (2 * queries, rows): dot products of the rows' codes with the high parts of all
+        queries, then with the low ones.
+    bounds, work
+        Shape (queries, rows).
+    facts
+        Shape (3, rows).
+    """
+
+    dots: Wide
+    bounds: Wide
+    work: Wide
+    facts: Wide
+
+    @classmethod
+    def of(cls, queries: int, rows: int, room: Wide | None = None) -> Scores:
+        """Cut from the first `score_values` of `room`."""
+        if room is None:
+            room = np.empty(score_values(queries, rows))
+        heights = (2 * queries, queries, queries, 3)
+        ends = np.cumsum(heights).tolist()
         return cls(
-            facts["scale"].astype(np.float64)[None],
-            facts["error"].astype(np.float64)[None],
-            np.sqrt(facts["square"])[None],
+            *(
+                room[(end - height) * rows : end * rows].reshape(height, rows)
+                for height, end in zip(heights, ends, strict=True)
+            )
         )
 
 
-def intervals(
-    metric: Metric, queries: Queries, high: Wide, low: Wide, rows: Rows
-) -> tuple[Wide, Wide]:
+def score_values(queries: int, rows: int) -> int:
+    """How many values `Scores` has."""
+    return (4 * queries + 3) * rows
+
+
+def intervals(metric: Metric, queries: Queries, rows: Rows, room: Scores) -> tuple[Wide, Wide]:
     """Bounds of the distances between queries and rows.
 
     Parameters
     ----------
-    high, low
-        Dot products of the rows' codes with the two parts, shape (queries, rows); `high` is
-        written over.
+    room
+        With dot products in `dots`; all of it is written over.
 
     Returns
     -------
     lower, upper
-        float64, shape (queries, rows). The distance that `distance.distances` returns for a row
-        lies between them, for every row whose vector is finite.
+        float64, shape (queries, rows), in `room`. The distance that `distance.distances` returns
+        for a row lies between them, for every row whose vector is finite.
     """
-    scores = high
+    count = len(queries.vectors)
+    scores, low = room.dots[:count], room.dots[count:]
     scores *= 256.0
     scores += low
     scores += (0.5 * queries.sums)[:, None]
     scores *= rows.scales
     scores *= queries.units[:, None]
-    bounds = (queries.lengths * (1 + _SLACK))[:, None] * rows.errors
+    bounds, work = room.bounds, room.work
     query_lengths = np.sqrt(queries.squares)
-    bounds += (queries.rests * (1 + _SLACK) + _SLACK * query_lengths)[:, None] * rows.lengths
+    np.multiply((queries.lengths * (1 + _SLACK))[:, None], rows.errors, out=bounds)
+    rests = queries.rests * (1 + _SLACK) + _SLACK * query_lengths
+    bounds += np.multiply(rests[:, None], rows.lengths, out=work)
     if metric == "l2":
-        norms = rows.lengths**2 + queries.squares[:, None]
+        np.square(rows.lengths, out=rows.lengths)
+        norms = np.add(rows.lengths, queries.squares[:, None], out=work)
         scores *= -2.0
         scores += norms
         bounds *= 2.0
-        bounds += _SLACK * norms
+        bounds += np.multiply(_SLACK, norms, out=work)
     else:
         if metric == "cosine":
-            lengths = rows.lengths * query_lengths[:, None]
             # a vector or a query of length 0 has cosine distance 1, whatever its codes say
-            inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+            inverse = np.multiply(rows.lengths, query_lengths[:, None], out=work)
+            np.divide(1.0, inverse, out=inverse, where=inverse > 0)
             scores *= inverse
             bounds *= inverse
         np.subtract(1.0, scores, out=scores)
         bounds += _SLACK
-    lower = scores - bounds
+    lower = np.subtract(scores, bounds, out=work)
     upper = np.add(scores, bounds, out=scores)
     return lower, upper

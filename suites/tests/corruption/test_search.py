@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.vectors import bfloat16
 from titanstore import CorruptionError, EmbeddingStore, ErrorKind, Hit, StoreConfig
-from titanstore.search import flat
+from titanstore.search.room import Room
 from titanstore.segments.plane import PLANE_HEADER_BYTES, row_bytes
 
 FAST = StoreConfig(durability="power_cut_may_lose_store")
@@ -182,6 +182,6 @@ def test_a_search_that_fails_gives_its_pages_back(copy: Path) -> None:
             for _ in range(3):
                 with pytest.raises(CorruptionError):
                     store.search(ROWS[17])
-            assert not [each for each in gc.get_objects() if type(each) is flat._Room]
+            assert not [each for each in gc.get_objects() if type(each) is Room]
     finally:
         gc.enable()

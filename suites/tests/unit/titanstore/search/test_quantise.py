@@ -13,7 +13,7 @@ from fixtures.vectors import DIMENSION_MAX, GENERATORS, gaussians, token_mean
 from titanstore.codec.choose import encode_frame
 from titanstore.search.distance import Metric, distances
 from titanstore.search.flat import score_rows
-from titanstore.search.quantise import quantise
+from titanstore.search.quantise import quantise, score_values
 from titanstore.segments.plane import pack_row, plane_row, row_type
 
 Vectors = NDArray[np.float32]
@@ -132,3 +132,19 @@ def test_some_of_the_queries_are_those_queries() -> None:
     part = score_rows(rows, queries.some(slice(2, 5)), "l2")
     for all_bounds, bounds in zip(whole, part, strict=True):
         assert np.array_equal(all_bounds[2:5], bounds)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("metric", METRICS)
+def test_bounds_do_not_depend_on_what_the_room_held_before(metric: Metric, count: int) -> None:
+    vectors = gaussians(np.random.default_rng(6), 9, 24)
+    vectors[4] = 0.0
+    rows, queries = rows_of(vectors), quantise(vectors[:count])
+    alone = score_rows(rows, queries, metric)
+    room = np.full(score_values(count, len(rows)) + 5, np.nan)
+    for part in (slice(0, 9), slice(2, 7), slice(4, 5)):
+        within = score_rows(rows[part], queries, metric, room)
+        for one, other in zip(within, alone, strict=True):
+            assert np.shares_memory(one, room)
+            assert np.array_equal(one, other[:, part])
+    assert np.isnan(room[-5:]).all()
