@@ -32,6 +32,7 @@ from titanstore.types import Hit
 # a kept result, its name and places; each of its hits: both measured by test_results.py
 _ENTRY_BYTES, _HIT_BYTES = 530, 277
 _ROWS_MIN = 128  # float64 of so many are 1 kB
+_ROWS_MAX = 2_048  # new ones: scores of so many take less than 128 KiB of the heap, as in `flat`
 _HITS_OF_AN_ENTRY = 100  # of all entries together, on average: 0.3 kB each
 
 
@@ -150,6 +151,8 @@ class ResultCache:
             first = kept.scanned.get(plane.number, 0)
             if mask[first:].any():
                 # some rows more, known ones: numpy keeps arrays of each small number (`mask`)
+                if len(mask) - first > _ROWS_MAX:
+                    return False
                 start = max(0, min(first, len(mask) - _ROWS_MIN))
                 lower, _ = score_rows(plane.rows[start:], queries, metric)
                 new = lower[0, first - start :]

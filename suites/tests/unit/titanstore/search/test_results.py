@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from titanstore import EmbeddingStore, Hit, InvalidInputError, StoreConfig
+from titanstore.search import results
 
 FAST = StoreConfig(durability="power_cut_may_lose_store", result_cache_entries=4)
 QUERY = np.array([1, 0, 0, 0], np.float32)
@@ -198,6 +199,22 @@ def during_the_next_write(store: EmbeddingStore, action: Callable[[], None]) -> 
         return places
 
     writer.append = append_and_wait  # type: ignore[method-assign, assignment]
+
+
+def test_after_a_large_write_the_search_is_made_again(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of all new rows at once would take memory that malloc keeps."""
+    monkeypatch.setattr(results, "_ROWS_MAX", 3)
+    keys(store)
+    store.put_many(["f", "g", "h"], [at(FAR)] * 3)
+    assert keys(store) == "cde"
+    assert kept(store) == 1
+    store.put_many(["i", "j", "k", "l"], [at(FAR)] * 4)
+    assert keys(store) == "cde"
+    assert kept(store) == 1
+    assert keys(store) == "cde"
+    assert kept(store) == 2
 
 
 def test_a_write_under_way_is_not_taken_for_looked_at(store: EmbeddingStore) -> None:
