@@ -16,10 +16,11 @@ from harness import environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.finite import FiniteRange
 from harness.gates import EXIT_CODES, Verdict
+from harness.kept import alone_in
 from harness.recordings import TITANS, Titan, recorded_folder
 from harness.signals import INTERRUPTED, sigterm_tidies_up
 from harness.soak.decide import HOURS, Judgement, judge_soak
-from harness.soak.driver import Driver, locked
+from harness.soak.driver import Driver
 from harness.soak.evidence import read_soak
 from harness.soak.facts import Facts, begin_soak, newest_soak, read_facts
 from harness.soak.faults import INJECTIONS
@@ -190,7 +191,7 @@ def resume(folder: Path | None, minutes: float | None) -> None:
 def _go_on(folder: Path, facts: Facts, minutes: float | None) -> None:
     try:
         with (
-            locked(folder),
+            alone_in(folder, "soak run"),
             sigterm_tidies_up(),
             ConsoleSoakProgress(Console(stderr=True)) as progress,
         ):

@@ -7,14 +7,13 @@ were doing then is settled by the next ones, as after any kill.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +40,7 @@ from harness.soak.mix import RATES
 from harness.soak.progress import SoakProgress, SoakState
 from harness.soak.space import Space
 
-__all__ = ["SEGMENT_S", "Driver", "locked"]
+__all__ = ["SEGMENT_S", "Driver"]
 
 SEGMENT_S = 1800.0  # SPEC section 5
 _TICK_S = 0.5
@@ -56,17 +55,6 @@ _RATE = {
     "searcher": RATES.searcher,
     "resident": RATES.resident,
 }
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Only one driver works in a folder; raises UsageError for the second."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"{folder}: another soak is at work in it") from error
-        yield
 
 
 class _Process:
