@@ -79,6 +79,7 @@ class SearchEngine:
             A vector that may belong to the result cannot be read.
         """
         wanted = self._checked_metric(k, metric)
+        k = int(k)  # a narrow integer of numpy's would overflow where it is multiplied
         _check_prefix(prefix)
         if not len(queries):
             return []

@@ -259,7 +259,8 @@ class FlatScan:
             try:
                 record = self._reader.record(at)
             except _UNREADABLE as error:
-                self.broken[at] = error
+                # without its traceback: the frames of that lead to this search's pages
+                self.broken[at] = type(error)(str(error), error.kind)
                 continue
             if record.header.dimension == room.shape[1]:
                 records.append((at, record))

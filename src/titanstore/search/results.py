@@ -167,5 +167,7 @@ class ResultCache:
 
 
 def _name(query: NDArray[np.float32], k: int, metric: Metric, prefix: str | None) -> bytes:
-    asked = f"{k} {metric} {query.size} {prefix is not None} {prefix or ''}".encode()
-    return hashlib.blake2b(query.tobytes() + asked, digest_size=16).digest()
+    # the size first: where a query ended could not be told from the end, and the bytes of a long
+    # one may be those of a short one and of words
+    asked = f"{query.size} {k} {metric} {prefix is not None} {prefix or ''}".encode()
+    return hashlib.blake2b(asked + query.tobytes(), digest_size=16).digest()

@@ -47,6 +47,7 @@ def audit(catalog: Catalog, reader: SegmentReader) -> Iterator[Finding]:
     CorruptionError
         The catalog itself cannot be read.
     """
+    catalog.find_databases()  # or the sums of a first version taken since would be without it
     catalog.doubt()
     with catalog.reading() as view:
         view.next_version()

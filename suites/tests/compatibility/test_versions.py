@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fixtures.formats import write_v1
+from suites.tests.concurrency.test_processes import exit_of, fork
 from titanstore import EmbeddingStore, StoreConfig
 from titanstore.catalog import environment
 from titanstore.catalog.catalog import Catalog
@@ -102,6 +103,22 @@ def test_an_older_store_gets_versions(folder: Path, wanted: dict[str, bytes]) ->
         assert {name: store.document_keys(name) for name in store.documents()} == documents
     with EmbeddingStore.open(folder, FAST) as store:
         assert_whole(store, wanted)
+
+
+def test_a_reader_of_an_older_store_finds_its_first_version_whole(
+    folder: Path, wanted: dict[str, bytes]
+) -> None:
+    """Of the databases that were made since it saw the sums only, and called the version lost."""
+
+    def write() -> None:
+        with EmbeddingStore.open(folder, FAST) as store:
+            store.snapshot("as it was")
+            store.put(next(iter(wanted)), np.ones(3, np.float32))
+
+    with EmbeddingStore.open(folder, FAST, read_only=True) as store:
+        assert exit_of(fork(write)) == 0
+        assert store.check().problems == ()
+        assert [version.label for version in store.versions()] == ["as it was"]
 
 
 def test_rows_of_a_killed_write_are_not_taken_for_rows_of_an_older_release(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import shutil
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fixtures.vectors import bfloat16
 from titanstore import CorruptionError, EmbeddingStore, ErrorKind, Hit, StoreConfig
+from titanstore.search import room
 from titanstore.search.room import Room
 from titanstore.segments.plane import PLANE_HEADER_BYTES, row_bytes
 
@@ -183,5 +188,34 @@ def test_a_search_that_fails_gives_its_pages_back(copy: Path) -> None:
                 with pytest.raises(CorruptionError):
                     store.search(ROWS[17])
             assert not [each for each in gc.get_objects() if type(each) is Room]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_pages_go_with_a_search_that_led_to_a_damaged_record(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Its error was kept with a traceback, whose frames have arrays that lie in the pages."""
+    rooms: list[weakref.ref[mmap.mmap]] = []
+
+    def noted(*words: Any, **given: Any) -> mmap.mmap:
+        pages = mmap.mmap(*words, **given)
+        rooms.append(weakref.ref(pages))
+        return pages
+
+    own = SimpleNamespace(**vars(mmap) | {"mmap": noted})
+    (segment,) = (copy / "segments").glob("*.seg")
+    flip(segment, segment.read_bytes().index(KEYS[17].encode()), 1)
+    monkeypatch.setattr(room, "mmap", own)
+    gc.collect()
+    gc.disable()
+    try:
+        with EmbeddingStore.open(copy, FAST, read_only=True) as store:
+            for _ in range(2):
+                with pytest.raises(CorruptionError):
+                    store.search_many(ROWS[17 : 17 + count])
+        assert len(rooms) == 2
+        assert not [each for each in rooms if each() is not None]
     finally:
         gc.enable()

@@ -97,6 +97,17 @@ def test_a_row_that_table_and_codes_both_lead_to_is_found_once(
         assert store.search_many(VECTORS[:5]) == wanted
 
 
+def test_a_narrow_integer_is_as_many_results_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice np.uint8(200) is 144: so few were asked of the table, and found."""
+    asked: list[int] = []
+    monkeypatch.setattr(mirror.LanceMirror, "near", lambda _, *words: asked.append(words[1] * 2))
+    with filled(tmp_path) as store:
+        assert len(store.search(VECTORS[0], np.uint8(200))) == 200  # type: ignore[arg-type]  # any
+    assert asked == [400]
+
+
 def test_a_search_without_a_table_leaves_the_folder_alone(tmp_path: Path) -> None:
     """LanceDB made one for the table, also for a reader, and once a search."""
     filled(tmp_path).close()

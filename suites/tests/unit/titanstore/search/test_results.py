@@ -59,6 +59,17 @@ def test_other_questions_have_other_results(store: EmbeddingStore) -> None:
     assert kept(store) == 0
 
 
+def test_a_query_that_holds_the_words_of_another_question_is_another(store: EmbeddingStore) -> None:
+    """Each of these was told from the other by nothing but where the query ends."""
+    words = b"3 l2 4 True docs"
+    longer = np.frombuffer(QUERY.tobytes() + words, np.float32)
+    store.put("long", longer, "a document")
+    found = store.search(longer, 3, metric="l2", document_prefix="a")
+    assert found == [Hit("long", 0.0)]
+    assert store.search(QUERY, 3, metric="l2", document_prefix="docs3 l2 8 True a") == []
+    assert kept(store) == 0
+
+
 @pytest.mark.parametrize(
     "change",
     [
