@@ -98,7 +98,7 @@ class StoreConfig:
         Keep what `search` needs: codes of every vector, 8 bits a value, which sliced frames do not
         repeat (reports/decisions/0010). False: smaller by a sixth, and `search` raises.
     result_cache_entries
-        Results of earlier queries, kept while no change can alter them, 3 kB each for k = 10; of
+        Results of earlier queries, kept while no change can alter them, 1 kB each for k = 10; of
         large k fewer, so that they hold 100 hits each on average. 0 switches the cache off.
     search_index
         "flat" scans all codes and is exact; "lance" asks a LanceDB index and is approximate;

@@ -10,9 +10,10 @@ any change at all for results that are narrowed to documents.
 from __future__ import annotations
 
 import hashlib
+import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,21 +27,23 @@ from titanstore.search.flat import Found, score_rows
 from titanstore.search.mask import blank_mask
 from titanstore.search.quantise import quantise
 from titanstore.search.scope import Scope, look
+from titanstore.segments.layout import Address
 from titanstore.segments.reader import SegmentReader
 from titanstore.types import Hit
 
-# a kept result, its name and places; each of its hits: both measured by test_results.py
-_ENTRY_BYTES, _HIT_BYTES = 530, 277
+_ENTRY_BYTES = 540  # a kept result and its name, without its hits: measured by test_results.py
+_HIT = struct.Struct("=dHIH")  # distance, segment, offset, bytes of the key, which follows
 _ROWS_MIN = 128  # float64 of so many are 1 kB
 _ROWS_MAX = 2_048  # new ones: scores of so many take less than 128 KiB of the heap, as in `flat`
-_HITS_OF_AN_ENTRY = 100  # of all entries together, on average: 0.3 kB each
+_HITS_OF_AN_ENTRY = 100  # of all entries together, on average
 
 
 @dataclass(slots=True)
 class _Kept:
     """One result and the state of the store that it belongs to."""
 
-    found: tuple[Found, ...]
+    found: bytes  # packed: as objects that outlive others they take four times as much, scattered
+    hits: int
     scanned: dict[int, int]  # by segment: rows that were looked at
     change: int  # the last transaction that was committed before it was found
     revivals: int
@@ -62,7 +65,7 @@ class ResultCache:
         self._reader = reader
         self._generation = generation
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._hits = 0  # in all of them
+        self._hits = self._hit_bytes = 0  # in all of them
         self._lock = threading.Lock()
 
     def get(
@@ -86,7 +89,7 @@ class ResultCache:
                         self._drop(name)
                 return None
             kept.change = change
-        return [Hit(each.key, each.distance) for each in kept.found]
+        return [Hit(each.key, each.distance) for each in _unpacked(kept.found)]
 
     def put(
         self,
@@ -101,33 +104,38 @@ class ResultCache:
         """Keep a result that was found after transaction `change` had been committed."""
         if not self._entries_max:
             return
-        kept = _Kept(tuple(found), scope.scanned, change, scope.revivals, len(found) >= k)
         name = _name(query, k, metric, prefix)
+        count = len(found)
         hits_max = self._entries_max * _HITS_OF_AN_ENTRY
+        # one with too many would drive out all others
+        packed = _packed(found) if count <= hits_max else None
         with self._lock:
             self._drop(name)
-            if len(found) > hits_max:
-                return  # it would drive out all others
-            self._kept[name] = kept
-            self._hits += len(found)
+            if packed is None:
+                return
+            state = (scope.scanned, change, scope.revivals)
+            self._kept[name] = _Kept(packed, count, *state, is_full=count >= k)
+            self._hits += count
+            self._hit_bytes += len(packed)
             while len(self._kept) > self._entries_max or self._hits > hits_max:
                 self._drop(next(iter(self._kept)))
 
     @property
     def nbytes(self) -> int:
         """Bytes of all kept results with their bookkeeping."""
-        return len(self._kept) * _ENTRY_BYTES + self._hits * _HIT_BYTES
+        return len(self._kept) * _ENTRY_BYTES + self._hit_bytes
 
     def _drop(self, name: bytes) -> None:
         gone = self._kept.pop(name, None)
         if gone is not None:
-            self._hits -= len(gone.found)
+            self._hits -= gone.hits
+            self._hit_bytes -= len(gone.found)
 
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
             self._kept.clear()
-            self._hits = 0
+            self._hits = self._hit_bytes = 0
 
     def _is_unaltered(self, kept: _Kept, query: NDArray[np.float32], metric: Metric) -> bool:
         generation = self._generation()
@@ -138,14 +146,15 @@ class ResultCache:
         is_all_seen = not scope.rowless and not scope.is_short
         if not is_all_seen or not kept.scanned.keys() <= scope.scanned.keys():
             return False
-        fingerprints = [stored_key(each.key).fingerprint() for each in kept.found]
+        found = list(_unpacked(kept.found))
+        fingerprints = [stored_key(each.key).fingerprint() for each in found]
         with self._catalog.reading() as view:
             if scope.revivals != kept.revivals or not scope.is_whole(view):
                 return False
             places = view.lookup_many(fingerprints)
-        if any(each.address not in at for each, at in zip(kept.found, places, strict=True)):
+        if any(each.address not in at for each, at in zip(found, places, strict=True)):
             return False
-        last = kept.found[-1].distance if kept.is_full else np.inf
+        last = found[-1].distance if kept.is_full else np.inf
         queries = quantise(query[None])
         for plane, mask in scope.planes:
             first = kept.scanned.get(plane.number, 0)
@@ -171,3 +180,20 @@ def _name(query: NDArray[np.float32], k: int, metric: Metric, prefix: str | None
     # one may be those of a short one and of words
     asked = f"{query.size} {k} {metric} {prefix is not None} {prefix or ''}".encode()
     return hashlib.blake2b(asked + query.tobytes(), digest_size=16).digest()
+
+
+def _packed(found: Sequence[Found]) -> bytes:
+    parts = bytearray()
+    for distance, key, address in found:
+        encoded = key.encode()
+        parts += _HIT.pack(distance, *address, len(encoded)) + encoded
+    return bytes(parts)
+
+
+def _unpacked(packed: bytes) -> Iterator[Found]:
+    end = 0
+    while end < len(packed):
+        distance, segment, offset, size = _HIT.unpack_from(packed, end)
+        start = end + _HIT.size
+        end = start + size
+        yield Found(distance, packed[start:end].decode(), Address(segment, offset))

@@ -167,7 +167,7 @@ SETTINGS = (
         unit="results",
         off=0,
         tells="Results of earlier queries, returned again while no change can alter them.",
-        costs="3 kB of memory each for k = 10. Off: every query scans.",
+        costs="1 kB of memory each for k = 10. Off: every query scans.",
     ),
     Setting(
         name="search_index",
