@@ -25,25 +25,23 @@ LONG = (
     "suites/tests/migration/test_bounded.py",
     "suites/tests/migration/test_interrupted.py",
     "suites/tests/operations/test_runbooks.py",  # ops.ready
-    # harness prove has a comparison of equal code, one of slowed code and one of renamed benchmarks
-    "suites/tests/proofs/test_compare.py::test_a_base_older_than_its_benchmarks",
-    "suites/tests/proofs/test_compare.py::test_a_benchmark_edited_meanwhile",
-    "suites/tests/proofs/test_compare.py::test_a_benchmark_that_kills_its_process",
+    # harness prove has a comparison of equal code and one of slowed code
     "suites/tests/proofs/test_compare.py::test_a_calibration_begun_anew",
     "suites/tests/proofs/test_compare.py::test_a_comparison_by_time",
     "suites/tests/proofs/test_compare.py::test_a_function_slowed_by_30",
     "suites/tests/proofs/test_compare.py::test_a_real_comparison_of_equal_code",
     "suites/tests/proofs/test_compare.py::test_an_interruption",
-    "suites/tests/proofs/test_compare.py::test_rounds_of_a_benchmark_edited",
-    "suites/tests/proofs/test_compare.py::test_times_of_a_base_older_than_its_benchmarks",
     "suites/tests/proofs/test_compare.py::test_uncommitted_changes_are_compared_as_head",
-    "suites/tests/proofs/test_compare.py::test_what_cannot_be_compared_is_never_a_pass",
     # and most of these
-    "suites/tests/proofs/test_gates.py::test_a_tree_that_changes",
-    "suites/tests/proofs/test_gates.py::test_a_waiver",
-    "suites/tests/proofs/test_gates.py::test_an_empty_answer",
+    "suites/tests/proofs/test_faulty_runs.py",
     "suites/tests/proofs/test_gates.py::test_one_flipped_bit",
-    "suites/tests/proofs/test_gates.py::test_tracemalloc_left_on",
+    # and one of renamed benchmarks
+    "suites/tests/proofs/test_not_comparable.py::test_a_base_older_than_its_benchmarks",
+    "suites/tests/proofs/test_not_comparable.py::test_a_benchmark_edited_meanwhile",
+    "suites/tests/proofs/test_not_comparable.py::test_a_benchmark_that_kills_its_process",
+    "suites/tests/proofs/test_not_comparable.py::test_rounds_of_a_benchmark_edited",
+    "suites/tests/proofs/test_not_comparable.py::test_times_of_a_base_older_than_its_benchmarks",
+    "suites/tests/proofs/test_not_comparable.py::test_what_cannot_be_compared_is_never_a_pass",
     "suites/tests/proofs/test_prove.py",  # harness prove
     "suites/tests/scale/test_bulk.py::test_a_job_in_two_places",
     "suites/tests/scale/test_bulk.py::test_a_killed_job_goes_on",
