@@ -7,7 +7,7 @@
     python suites/bench/shared_pool.py latency
         A get: private, found in the pool, known to the process's own table.
 
-Results are JSON lines. Long forms of suites/tests/concurrency/test_pool.py.
+Results are JSON lines. Long forms of suites/tests/concurrency/test_pool_stores.py.
 """
 
 from __future__ import annotations

@@ -10,60 +10,25 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from fixtures.titan.recorded import usual_folder
 from harness import cli, environment
-from harness import run as run_module
-from harness.environment import Code
 from harness.errors import EvidenceError
 from harness.evidence import read_json, seal_samples, verdicts_of_run, write_json
-from harness.measures import quality
-from harness.measures.base import Sizes
 from harness.pages import page_faults
-from harness.progress import Progress
 from harness.report.model import read_report
 from harness.report.write import write_report
-from harness.run import Options, run_gates
 from harness.verify import verify_run
+from suites.tests.proofs.small_runs import BITS, TINY, gate_of, gate_with, small_run
 
 pytestmark = [pytest.mark.xdist_group("proofs"), pytest.mark.usefixtures("resting_tree")]
-
-TINY = Sizes(files=1, hostile_vectors=200)
-BITS = "quality.bits"
 MARKED_TEXT, MARKED_SECRET = "Hildegard-of-the-corpus", "credential-5f0c9b"
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-
-
-class Stages(Progress):
-    """Remembers how far a run came."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def stage(self, name: str, steps: int) -> None:
-        assert steps >= 0
-        self.names.append(name)
-
-
-def small_run(reports: Path, **changed: Any) -> Path:
-    """Measure quality.bits, in a tree that nobody edits meanwhile."""
-    options = Options(
-        **{
-            "profile": "ci",
-            "reports": reports,
-            "command": ["harness", "gate"],
-            "only": (BITS,),
-            "sizes": TINY,
-            **changed,
-        }
-    )
-    return run_gates(options, Stages())
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +49,6 @@ def kept_run(resting_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def run(kept_run: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may break."""
     return Path(shutil.copytree(kept_run, tmp_path / kept_run.name))
-
-
-def gate_of(verdicts: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(gate for gate in verdicts["gates"] if gate["id"] == name)
-    return found
 
 
 def recomputed(run: Path) -> tuple[str, str]:
@@ -162,18 +122,6 @@ def flip_once() -> Callable[[Path], None]:
             done.append(path)
 
     return flip
-
-
-def gate_with(
-    monkeypatch: pytest.MonkeyPatch, reports: Path, *words: str, **changed: Any
-) -> Result:
-    """The real command with a real run; `changed` are options that it has no words for."""
-
-    def real(options: Options, progress: Progress) -> Path:
-        return run_gates(replace(options, **changed), progress)
-
-    monkeypatch.setattr(cli, "run_gates", real)
-    return CliRunner().invoke(cli.main, ["gate", "--reports", str(reports), *words])
 
 
 def test_one_flipped_bit_is_no_go(
@@ -255,19 +203,6 @@ def test_a_decision_edited_to_go_is_reported(run: Path) -> None:
     assert found.exit_code == 1
 
 
-# ---------------------------------------------------------------- 4: an empty answer
-
-
-def test_an_empty_answer_ends_the_run_and_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    found = gate_with(monkeypatch, tmp_path / "reports", sizes=TINY, empty_body=True)
-    assert found.exit_code == 4
-    assert "answered without a vector" in found.stderr
-    assert list((tmp_path / "reports").iterdir()) == []
-    assert "PASS" not in found.stdout
-
-
 # ---------------------------------------------------------------- 5, 6: evidence that cannot count
 
 
@@ -314,73 +249,6 @@ def test_samples_that_are_none_are_not_valid(run: Path, harm: str) -> None:
 
     rewrite(run, spoil, reseal=True)
     assert recomputed(run)[0] == "INVALID"
-
-
-WAIVERS = """
-[[waiver]]
-gate = "quality.search"
-reason = "search comes with a later part"
-owner = "release manager"
-expires = 2999-12-31
-commits = "{commit}"
-
-[[waiver]]
-gate = "query.latency"
-reason = "it was to be measured by then"
-owner = "search"
-expires = 2020-01-31
-commits = "{commit}"
-"""
-
-
-@pytest.fixture(scope="module")
-def odd_run(resting_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Workers trace their allocations; one waiver is in force, one has run out."""
-    assert resting_tree == environment.project_root()
-    folder = tmp_path_factory.mktemp("odd")
-    commit = environment.code_of(environment.project_root()).commit
-    (folder / "waivers.toml").write_text(WAIVERS.format(commit=commit))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "MEASURES", {BITS: lambda context: [quality._hostile(context)]})
-        return small_run(
-            folder / "reports",
-            waivers=folder / "waivers.toml",
-            after_build=lambda _: patch.setenv("PYTHONTRACEMALLOC", "1"),
-        )
-
-
-def test_tracemalloc_left_on_makes_a_run_invalid(odd_run: Path) -> None:
-    rows = gate_of(read_json(odd_run / "verdicts.json"), BITS)["rows"]
-    (hostile,) = [row for row in rows if row["id"] == "quality.bits.hostile"]
-    assert hostile["verdict"] == "INVALID"
-    assert hostile["reason"] == "tracemalloc was on, off wanted"
-
-
-# ---------------------------------------------------------------- 7: waivers
-
-
-def test_a_waiver_in_force_is_shown_and_an_expired_one_fails(odd_run: Path) -> None:
-    verdicts = read_json(odd_run / "verdicts.json")
-    waived, expired = (gate_of(verdicts, name) for name in ("quality.search", "query.latency"))
-    assert waived["verdict"] == "WAIVED"
-    assert waived["reason"] == "NOT RUN, waived: search comes with a later part"
-    assert expired["verdict"] == "FAIL"
-    assert "its waiver has expired" in expired["reason"]
-    assert verdicts["decision"]["verdict"] == "NO-GO"
-    assert verdicts["decision"]["reasons"] == ["query.latency: FAIL"]
-    assert [one["state"] for one in verdicts["waivers"]] == ["active", "expired"]
-    for page in ("report.html", "summary.md"):
-        text = (odd_run / page).read_text(encoding="utf-8")
-        assert "search comes with a later part" in text
-    assert verify_run(odd_run) == []
-
-
-def test_a_waiver_revived_afterwards_is_reported(odd_run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(odd_run, tmp_path / odd_run.name))
-    path = run / "waivers.json"
-    path.write_text(path.read_text().replace('"expired"', '"active"'), encoding="utf-8")
-    assert any("had run out" in fault for fault in verify_run(run))
-    assert gate_of(verdicts_of_run(run)[0], "query.latency")["verdict"] == "FAIL"
 
 
 # ---------------------------------------------------------------- pages touched afterwards
@@ -452,33 +320,3 @@ def test_every_file_of_a_run_is_vouched_for(run: Path) -> None:
         tried += 1
     assert tried > 10
     assert verify_run(run) == []
-
-
-# ---------------------------------------------------------------- the tree moves under the run
-
-
-def test_a_tree_that_changes_during_the_run_makes_it_invalid(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[Code] = []
-
-    def moving(root: Path) -> Code:
-        assert root == environment.project_root()
-        seen.append(Code(commit="c" * 40, content_digest=str(len(seen)) * 32, dirty=True))
-        return seen[-1]
-
-    monkeypatch.setattr(environment, "code_of", moving)
-    monkeypatch.setattr(run_module, "MEASURES", {BITS: lambda context: [quality._hostile(context)]})
-    options = Options(
-        profile="ci",
-        reports=tmp_path,
-        command=["harness", "gate"],
-        only=(BITS,),
-        sizes=replace(TINY, hostile_vectors=40),
-    )
-    run = run_gates(options, Stages())
-    rows = gate_of(verdicts_of_run(run)[0], BITS)["rows"]
-    (hostile,) = [row for row in rows if row["id"] == "quality.bits.hostile"]
-    assert len(seen) == 2
-    assert hostile["verdict"] == "INVALID"
-    assert "another content digest" in hostile["reason"]

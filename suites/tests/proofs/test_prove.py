@@ -22,7 +22,8 @@ from harness.prove.matrix import row_of
 
 pytestmark = [pytest.mark.xdist_group("proofs"), pytest.mark.usefixtures("resting_tree")]
 
-# the others of small runs are put in by test_gates.py, and all of them by `harness prove` itself
+# the others of small runs are put in by test_gates.py and test_faulty_runs.py, and all of them by
+# `harness prove` itself
 FAULTS = ("control-run", "flipped-bit", "deleted-evidence", "empty-answer")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from fixtures.titan.responder import TitanResponder
 from suites.tests.scale.children import DIMENSION, PARTS, ROWS, write_inputs
-from suites.tests.scale.test_bulk import V2, is_whole, write_texts
+from suites.tests.scale.inputs import V2, is_whole, write_texts
 from titanstore.scale import LocalRunner, Location, SharedTable, verify
 
 pytestmark = pytest.mark.skipif(

@@ -1,57 +1,29 @@
-"""Risk: a measure gives numbers of something else than it says, or goes on over a wrong answer."""
+"""Risk: a measure gives numbers of something else than it says."""
 
 from __future__ import annotations
 
 import math
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.measurement import Measurement, Process
-from harness.measures import (
-    disk,
-    hits,
-    hot,
-    memory,
-    quality,
-    saving,
-    searching,
-    sharing,
-    startup,
-)
+from harness.measurement import Measurement
+from harness.measures import disk, hits, hot, quality, saving, searching, sharing
 from harness.measures.base import SIZES, Context
-from harness.population import build_store
-from harness.subjects.reference import (
-    ReferenceSubject,
-    effective_config,
-    effective_settings,
+from harness.subjects.reference import ReferenceSubject, effective_config, effective_settings
+from suites.tests.unit.harness.measures.measured import (
+    MEASURES,
+    assert_whole,
+    by_id,
+    treated,
+    usual,
 )
-from harness.targets import load_targets
-from harness.worker import WorkerError
 
 pytestmark = pytest.mark.xdist_group("measures")
-MEASURES: dict[str, Callable[[Context], list[Measurement]]] = {
-    "hot": hot.measure,
-    "disk": disk.measure,
-    "hits": hits.measure,
-    "memory": memory.measure,
-    "quality": quality.measure,
-    "saving": saving.measure,
-    "sharing": sharing.measure,
-    "startup": startup.measure,
-}
-
-
-def usual(context: Context) -> Context:
-    """With a hot tier of the usual size, which holds this small corpus whole."""
-    settings, digest = effective_config(None)
-    return replace(context, settings=settings, config_digest=digest)
 
 
 def pooled(context: Context) -> Context:
@@ -71,36 +43,6 @@ def taken(shared_context: Context) -> dict[str, list[Measurement]]:
         name: measure(SETTINGS[name](shared_context) if name in SETTINGS else shared_context)
         for name, measure in MEASURES.items()
     }
-
-
-def by_id(measurements: list[Measurement]) -> dict[str, Measurement]:
-    return {one.id: one for one in measurements}
-
-
-def treated(measurement: Measurement) -> list[Process]:
-    return [process for process in measurement.processes if not process.control]
-
-
-def assert_whole(measurements: list[Measurement], context: Context) -> None:
-    """They have samples, say what they belong to, and a row of the targets is about each."""
-    wanted = {row.measurement: row for row in load_targets().rows().values()}
-    assert measurements
-    for one in measurements:
-        assert one.failure == ""
-        row = wanted[one.id.replace("-264", "-2200")]  # this corpus is a small one
-        assert one.unit == row.unit
-        for setting, value in row.settings.items():
-            assert one.population[setting] == value
-        assert (one.commit, one.content_digest) == ("c" * 40, "d" * 32)
-        assert len(one.config_digest) == 16
-        assert one.machine == context.machine_id
-        assert one.started <= one.ended
-        assert treated(one)
-        for process in one.processes:
-            assert process.values
-            assert all(map(math.isfinite, process.values))
-            assert not any(process.instruments.values())
-            assert process.instruments
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -256,67 +198,6 @@ def test_what_this_machine_recorded_is_live_evidence(context: Context) -> None:
         assert {found for name, found in tiers.items() if "emulated" in name} == {"emulated"}
 
 
-def damaged_copy(context: Context, name: str, damage: Callable[[Path], None]) -> Context:
-    """The context with a copy of one store, damaged."""
-    target = context.work / "damaged"
-    shutil.copytree(context.stores[name], target)
-    damage(target)
-    return replace(context, stores={**context.stores, name: target})
-
-
-def flip(store: Path) -> None:
-    """One bit near the end of the last frame's body."""
-    path = max((store / "segments").glob("*.seg"))
-    content = bytearray(path.read_bytes())
-    content[-20] ^= 1
-    path.write_bytes(content)
-
-
-def wrong(context: Context, name: str) -> Context:
-    """A store that is whole, and holds other vectors under these keys."""
-    population = context.populations[name]
-    other = replace(population, keys=(*population.keys[1:], population.keys[0]))
-    target = context.work / "wrong"
-    build_store(other, target, dict(context.settings))
-    return replace(context, stores={**context.stores, name: target})
-
-
-def test_one_flipped_bit_is_counted(context: Context) -> None:
-    found = by_id(quality.measure(damaged_copy(context, "files-1024", flip)))
-    one = found["quality.bits-emulated"]
-    assert one.failure == ""
-    assert sum(sum(process.values) for process in one.processes) >= 1
-    assert one.context["first_errors"]
-    assert sum(sum(p.values) for p in found["quality.bits-hostile"].processes) == 0
-
-
-def test_vectors_under_other_keys_are_counted_word_by_word(context: Context) -> None:
-    found = by_id(quality.measure(replace(wrong(context, "files-1024"), recorded=[])))
-    differing = sum(sum(process.values) for process in found["quality.bits-emulated"].processes)
-    assert differing > 264 * 32
-    assert "quality.bits-recorded" not in found
-
-
-@pytest.mark.parametrize("name", ["hot", "disk"])
-@pytest.mark.parametrize("harm", ["wrong vectors", "a vector is gone"])
-def test_times_of_wrong_answers_do_not_count(context: Context, name: str, harm: str) -> None:
-    context = usual(context) if name == "hot" else context
-    if harm == "wrong vectors":
-        broken = wrong(context, "files-1024")
-    else:
-
-        def lose(store: Path) -> None:
-            subject = ReferenceSubject(store, context.settings)
-            subject.store.delete([context.populations["files-1024"].keys[3]])
-            subject.close()
-
-        broken = damaged_copy(context, "files-1024", lose)
-    one = by_id(MEASURES[name](broken))[f"latency.{name}-files-1024"]
-    assert one.processes == ()
-    assert ("differs" in one.failure) is (harm == "wrong vectors")
-    assert one.failure
-
-
 def test_saving_counts_every_byte_of_a_vector(
     taken: dict[str, list[Measurement]], shared_context: Context
 ) -> None:
@@ -363,14 +244,6 @@ def test_starts_are_fresh_processes_of_the_run_s_configuration(
     assert "files" not in large.population
 
 
-def test_a_store_that_cannot_be_opened_is_a_failure_with_a_reason(context: Context) -> None:
-    gone = replace(context, stores=dict.fromkeys(context.stores, context.work / "none"))
-    small = replace(gone, sizes=replace(context.sizes, large_vectors=0))
-    (one,) = hot.measure(small)
-    assert one.processes == ()
-    assert "none" in one.failure
-
-
 def hot_job(context: Context) -> dict[str, Any]:
     return {
         "population": str(context.populations["files-1024"].folder),
@@ -398,15 +271,6 @@ def test_gets_that_were_not_hot_do_not_count_as_hot(
     monkeypatch.setattr(hot, "_WORKING_SET_SHARE", 10.0)
     with pytest.raises(AssertionError, match="were not hot"):
         hot.sample(hot_job(shared_context))
-
-
-def test_a_failed_worker_is_the_failure_of_its_measurement_alone(context: Context) -> None:
-    def take() -> dict[str, object]:
-        raise WorkerError("hot: killed by signal 9")
-
-    one = context.measured("latency.hot-x", unit="s", evidence="emulated", population={}, take=take)
-    assert (one.failure, one.processes) == ("hot: killed by signal 9", ())
-    assert one.commit == context.code.commit
 
 
 @pytest.mark.parametrize("profile", ["ci", "nightly", "release"])

@@ -11,7 +11,7 @@ from harness.measurement import Measurement
 from harness.measures import queries, rollback, searching, throughput, updates
 from harness.measures.base import Context
 from harness.subjects.reference import ReferenceSubject
-from suites.tests.unit.harness.measures.test_measures import assert_whole, by_id
+from suites.tests.unit.harness.measures.measured import assert_whole, by_id
 
 pytestmark = pytest.mark.xdist_group("search measures")
 MEASURES: dict[str, Callable[[Context], list[Measurement]]] = {

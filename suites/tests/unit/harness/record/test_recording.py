@@ -1,4 +1,4 @@
-"""Risk: money spent beyond the budget, an answer paid for and lost, a secret or a text told."""
+"""Risk: an answer paid for and lost, a secret or a text told."""
 
 from __future__ import annotations
 
@@ -7,104 +7,35 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from fixtures.titan.answers import Answer, EmulatedTitan, RecordedTitan
+from fixtures.titan.answers import EmulatedTitan, RecordedTitan
 from fixtures.titan.digits import check_answer
 from fixtures.titan.emulator import Serving
 from fixtures.titan.recorded import load_bodies, load_recorded
 from fixtures.titan.requests import TitanError
-from fixtures.titan.wire import Wire, titan_server
-from harness.cli import main
+from fixtures.titan.wire import Wire
 from harness.environment import machine, machine_id
 from harness.errors import HarnessError, UsageError
-from harness.record.bedrock import bedrock_runtime
-from harness.record.budget import MODELS, Budget, BudgetSpentError, a_token, picodollars
+from harness.record.budget import MODELS, Budget, picodollars
 from harness.record.compile import compare_repeats, write_sets
 from harness.record.journal import Journal
-from harness.record.run import Job, record
+from harness.record.run import record
 from harness.recordings import age_of, recorded_folder
-
-V2 = "amazon.titan-embed-text-v2:0"
-SECRET = "wJalrXUtnFEMI"
-TEXTS = [f"a private line number {number}" for number in range(6)]
-
-
-class Service:
-    """The emulator, with trouble that a test puts in; remembers how often it answered."""
-
-    def __init__(self) -> None:
-        self.titan = EmulatedTitan()
-        self.trouble: Callable[[int], None] = lambda call: None
-        self.change: Callable[[int, bytes], bytes] = lambda call, body: body
-        self.calls = 0
-        self.sent: list[bytes] = []
-
-    def answer(self, model_id: str, body: bytes) -> Answer:
-        self.calls += 1
-        self.trouble(self.calls)
-        found = self.titan.answer(model_id, body)
-        changed = Answer(body=self.change(self.calls, found.body), token_count=found.token_count)
-        self.sent.append(changed.body)
-        return changed
-
-
-@pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
-def wire(service: Service) -> Iterator[Wire]:
-    with titan_server(service) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def ambient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Credentials in the environment, and none anywhere else."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-@pytest.fixture
-def texts(tmp_path: Path) -> Path:
-    path = tmp_path / "texts.txt"
-    path.write_text("\n".join(TEXTS) + "\n\n")
-    return path
-
-
-def harness(*words: object) -> tuple[int, str]:
-    found = CliRunner().invoke(main, [str(word) for word in words])
-    assert SECRET not in found.output
-    assert "private line" not in found.output
-    return found.exit_code, found.output
-
-
-def words_of(wire: Wire, texts: Path, folder: Path, usd: float = 1, **more: object) -> list[object]:
-    words: list[object] = ["record", "--live", "--model", V2, "--budget-usd", f"{usd:.12f}"]
-    words += ["--texts", texts, "--folder", folder, "--endpoint-url", wire.url]
-    words += ["--region", "us-west-2", "--again", 2]
-    return words + [word for name, value in more.items() for word in (f"--{name}", value)]
-
-
-def job_of(count: int = 6, again: int = 0, model: str = V2) -> Job:
-    return Job(model=model, texts=TEXTS[:count], options={}, again=again, machine="m")
-
-
-def client_of(wire: Wire) -> Any:
-    return bedrock_runtime("us-west-2", wire.url)
+from suites.tests.unit.harness.record.service import (
+    SECRET,
+    TEXTS,
+    V2,
+    Service,
+    client_of,
+    harness,
+    job_of,
+    words_of,
+)
 
 
 def test_what_is_recorded_is_what_was_sent(
@@ -152,154 +83,6 @@ def test_sets_have_the_names_that_the_targets_know(
         write_sets(journal)
     (found,) = load_recorded(tmp_path / "live")
     assert found.name == name
-
-
-# ---------------------------------------------------------------- the budget
-
-
-def test_the_call_that_could_pass_the_budget_is_not_made(
-    wire: Wire, service: Service, texts: Path, tmp_path: Path
-) -> None:
-    folder, price = tmp_path / "live", MODELS[V2]
-    at_most = Budget(limit=1, price=price).cost_at_most(TEXTS[0])
-    code, output = harness(*words_of(wire, texts, folder, usd=(at_most - 1) / 1e12))
-    assert (code, service.calls) == (3, 0)
-    assert "it was not made" in output
-    code, output = harness(*words_of(wire, texts, folder, usd=(at_most + 200_000) / 1e12))
-    assert code == 3
-    some = service.calls
-    assert 1 <= some < 8
-    with Journal.locked(folder) as journal:
-        assert 0 < journal.spent() <= at_most + 200_000
-    assert len(load_bodies(folder)) == some
-    code, output = harness(*words_of(wire, texts, folder))  # the same command with more money
-    assert (code, service.calls) == (0, 8)
-
-
-def test_no_budget_is_ever_passed(wire: Wire, tmp_path: Path) -> None:
-    rng = np.random.default_rng(5)
-    client = client_of(wire)
-    for number, limit in enumerate(rng.integers(1, 3_000_000, 12).tolist()):
-        budget = Budget(limit=limit, price=MODELS[V2])
-        with Journal.locked(tmp_path / str(number)) as journal:
-            try:
-                record(job_of(), client, journal, budget)
-            except BudgetSpentError:
-                assert budget.spent + budget.cost_at_most(TEXTS[len(journal.entries)]) > limit
-            assert budget.spent == journal.spent() <= limit
-            assert budget.spent == sum(entry.tokens for entry in journal.entries) * MODELS[V2]
-
-
-def test_a_text_cannot_have_more_tokens_than_is_reckoned() -> None:
-    budget = Budget(limit=1, price=1)
-    assert budget.cost_at_most("é" * 10) == 22
-    assert budget.cost_at_most("x" * 50_000) == 8192
-
-
-def test_answers_that_never_came_count_as_billed(
-    wire: Wire, service: Service, tmp_path: Path
-) -> None:
-    wire.cut_after = 100  # of each body, then the connection ends
-    budget = Budget(limit=picodollars(1), price=MODELS[V2])
-    with Journal.locked(tmp_path / "live") as journal:
-        with pytest.raises(HarnessError, match="3 calls in a row") as caught:
-            record(job_of(), client_of(wire), journal, budget)
-        assert caught.value.exit_code == 4
-        assert service.calls == 3  # botocore tried none again by itself
-        assert budget.spent == journal.spent() == 3 * budget.cost_at_most(TEXTS[0])
-    wire.cut_after = None
-    with Journal.locked(tmp_path / "live") as journal:
-        budget = Budget(limit=picodollars(1), price=MODELS[V2], spent=journal.spent())
-        record(job_of(), client_of(wire), journal, budget)
-        assert len(write_sets(journal)) == 1
-        assert sum(not entry.file for entry in journal.entries) == 3
-    assert len(load_bodies(tmp_path / "live")) == 6
-
-
-def test_an_answer_without_a_vector_is_not_kept(
-    wire: Wire, service: Service, tmp_path: Path
-) -> None:
-    service.change = lambda call, body: b"{}" if call == 2 else body
-    budget = Budget(limit=picodollars(1), price=MODELS[V2])
-    with Journal.locked(tmp_path / "live") as journal:
-        record(job_of(), client_of(wire), journal, budget)
-        assert [bool(entry.file) for entry in journal.entries] == [True, False, *[True] * 5]
-
-
-@pytest.mark.parametrize("told", [0, -(10**9), True, "9", None, 1.0])
-def test_an_answer_that_would_fill_the_budget_up_is_a_lost_call(
-    told: object, wire: Wire, service: Service, tmp_path: Path
-) -> None:
-    def lie(call: int, body: bytes) -> bytes:
-        return json.dumps({**json.loads(body), "inputTextTokenCount": told}).encode()
-
-    service.change = lie
-    budget = Budget(limit=picodollars(1), price=MODELS[V2])
-    with Journal.locked(tmp_path / "live") as journal:
-        with pytest.raises(HarnessError, match="3 calls in a row"):
-            record(job_of(), client_of(wire), journal, budget)
-        assert budget.spent == journal.spent() == 3 * budget.cost_at_most(TEXTS[0])
-
-
-def test_each_kill_in_the_middle_of_a_call_counts_that_call(
-    wire: Wire, service: Service, texts: Path, tmp_path: Path
-) -> None:
-    """Else a budget could be passed by killing it often enough."""
-    folder = tmp_path / "live"
-    child = (
-        "import os, signal\n"
-        "from harness.record import run\n"
-        "ask = run.ask\n"
-        "def ask_and_die(*given, **named):\n"
-        "    ask(*given, **named)\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "run.ask = ask_and_die\n"
-        "from harness.record.commands import command\n"
-        "command()\n"
-    )
-    words = [str(word) for word in words_of(wire, texts, folder)]
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", child, *words[1:]], capture_output=True, check=False, timeout=120
-        )
-        assert done.returncode == -signal.SIGKILL
-    at_most = Budget(limit=1, price=MODELS[V2]).cost_at_most(TEXTS[0])
-    with Journal.locked(folder) as journal:
-        assert journal.spent() == 2 * at_most
-        assert [entry.file for entry in journal.entries] == ["", ""]
-    (folder / "under-way.json").write_text('{"place": 2, "ca')  # killed before the call
-    with Journal.locked(folder) as journal:
-        assert journal.spent() == 2 * at_most
-    code, output = harness(*words)
-    assert (code, "2 calls without an answer count as billed" in output) == (0, True), output
-    assert not (folder / "under-way.json").exists()
-
-
-@pytest.mark.parametrize("amount", ["nan", "inf"])
-def test_what_is_no_amount_is_wrong_use(
-    amount: str, wire: Wire, service: Service, texts: Path, tmp_path: Path
-) -> None:
-    words = words_of(wire, texts, tmp_path / "live")
-    place = words.index("--budget-usd") + 1
-    for given in (
-        [*words[:place], amount, *words[place + 1 :]],
-        [*words, "--usd-per-1000-tokens", amount],
-    ):
-        code, output = harness(*given)
-        assert (code, "is not a finite number" in output, service.calls) == (2, True, 0), output
-
-
-def test_the_price_that_was_looked_up_counts_and_is_told(
-    wire: Wire, texts: Path, tmp_path: Path
-) -> None:
-    words = words_of(wire, texts, tmp_path / "live")
-    code, output = harness(*words)
-    assert (code, "check https://aws.amazon.com/bedrock/pricing/" in output) == (0, True)
-    code, output = harness(*words, "--usd-per-1000-tokens", "0.5")
-    assert (code, "at the price given" in output, "from memory" in output) == (0, True, False)
-    assert a_token(0.0001) == MODELS["amazon.titan-embed-text-v1"]
-    assert a_token(0.00002) == MODELS[V2]
-    assert a_token(1e-20) == 1  # never free
 
 
 # ---------------------------------------------------------------- trouble
