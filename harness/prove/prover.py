@@ -100,11 +100,14 @@ def prove(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"a proof cannot be kept in {reports}: {error}") from error
+    prepared = folder / runs.PREPARED
     with alone_in(folder, "prove"):
+        # what a killed proof left may be half of it: it was perhaps killed as it removed this
+        shutil.rmtree(prepared, ignore_errors=True)
         try:
             return _prove(folder, chosen, progress, is_fresh, command, identity)
         finally:
-            shutil.rmtree(folder / runs.PREPARED, ignore_errors=True)
+            shutil.rmtree(prepared, ignore_errors=True)
 
 
 def _identity() -> Identity:

@@ -10,6 +10,7 @@ result is that of an exhaustive search, ties included.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -77,6 +78,36 @@ class _Open(NamedTuple):
         return self
 
 
+class _Nearest:
+    """The nearest of what one query was measured against, k at most; in order once there are k."""
+
+    __slots__ = ("_addresses", "found")
+
+    def __init__(self) -> None:
+        self.found: list[Found] = []
+        self._addresses: set[Address] = set()
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __contains__(self, at: Address) -> bool:
+        return at in self._addresses
+
+    def add(self, one: Found, k: int) -> None:
+        """Put one in its place, which takes that of the last one away where there are k.
+
+        Sorting all k after each portion took a third of a search of many queries with a large k.
+        """
+        self._addresses.add(one.address)
+        if len(self.found) < k:
+            self.found.append(one)
+            if len(self.found) == k:
+                self.found.sort()
+        else:
+            insort(self.found, one)
+            self._addresses.remove(self.found.pop().address)
+
+
 class FlatScan:
     """Scans one scope for queries of one dimension. Made for one search, by one thread."""
 
@@ -113,7 +144,7 @@ class FlatScan:
         self, queries: Queries, k: int, more: Sequence[Sequence[Address]]
     ) -> list[list[Found]]:
         count = len(queries.vectors)
-        near: list[dict[Address, Found]] = [{} for _ in range(count)]
+        near = [_Nearest() for _ in range(count)]
         rowless = ((at, place) for at in self._scope.rowless for place in range(count))
         self._measure(queries, rowless, near, k)
         at_most, found = self._candidates(queries, k)
@@ -124,10 +155,10 @@ class FlatScan:
         limits = at_most.copy()
         for place, one in enumerate(near):
             if len(one) >= k:
-                limits[place] = min(limits[place], sorted(one.values())[k - 1].distance)
+                limits[place] = min(limits[place], one.found[k - 1].distance)
         is_left = (found.lower <= limits[found.places]) & ~is_sure
         self._measure(queries, self._wanted(found, is_left), near, k)
-        return [sorted(one.values())[:k] for one in near]
+        return [sorted(one.found) for one in near]
 
     # -- by codes --------------------------------------------------------------------------
 
@@ -189,7 +220,7 @@ class FlatScan:
         self,
         queries: Queries,
         wanted: Iterable[tuple[Address, int]],
-        near: Sequence[dict[Address, Found]],
+        near: Sequence[_Nearest],
         k: int,
     ) -> None:
         """Put the distances of records from the queries that want them into `near`, k to keep.
@@ -211,7 +242,7 @@ class FlatScan:
         self,
         queries: Queries,
         askers: Mapping[Address, Iterable[int]],
-        near: Sequence[dict[Address, Found]],
+        near: Sequence[_Nearest],
         k: int,
     ) -> None:
         waiting = sorted(askers)
@@ -221,12 +252,7 @@ class FlatScan:
             exact = self._distances(vectors, queries, pairs)
             for (row, place), distance in zip(pairs, exact, strict=True):
                 at, key = known[row]
-                near[place][at] = Found(distance, key, at)
-        for one in near:
-            if len(one) > k:
-                nearest = sorted(one.values())[:k]
-                one.clear()
-                one.update((each.address, each) for each in nearest)
+                near[place].add(Found(distance, key, at), k)
 
     def _distances(
         self,

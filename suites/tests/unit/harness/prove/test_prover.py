@@ -17,7 +17,7 @@ from harness import cli, environment
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.evidence import read_json, write_json
 from harness.progress import Progress
-from harness.prove import prover, soaks
+from harness.prove import prover, runs, soaks
 from harness.prove.catalogue import by_id
 from harness.prove.fault import Fault
 from harness.prove.matrix import row_of
@@ -290,6 +290,29 @@ def test_an_interrupted_fault_leaves_nothing(
     assert "call it again" in found.stderr
     (folder,) = (tmp_path / "proofs").iterdir()
     assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+@pytest.mark.usefixtures("resting_tree")
+def test_what_a_killed_proof_had_prepared_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def interrupted(_: Fault, folder: Path, __: Progress) -> None:
+        home = folder.parent
+        seen.extend([path for path in home.iterdir() if path.name == runs.PREPARED])
+        (home / runs.PREPARED / "half").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(soaks, "inject", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prover.prove(tmp_path, Progress(), only=[QUICK])
+    (folder,) = (tmp_path / "proofs").iterdir()
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    (folder / runs.PREPARED / "half").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        prover.prove(tmp_path, Progress(), only=[QUICK])
+    assert seen == []
 
 
 @pytest.mark.usefixtures("resting_tree")
