@@ -15,6 +15,8 @@ LONG = (
     "suites/bench/test_bench_lance.py",
     "suites/tests/browser/",
     "suites/tests/client/test_interruptions.py",
+    # five other deeds are killed at each line in `make test` too
+    "suites/tests/concurrency/test_pool.py::test_killed_between_any_two_lines[publish_until_a_slab",
     "suites/tests/concurrency/test_threads.py::test_the_catalog_grows",
     "suites/tests/concurrency/test_versions.py::test_threads_read_versions",
     "suites/tests/contract/test_rivals.py::test_it_keeps_every_bit",
@@ -31,6 +33,7 @@ LONG = (
     "suites/tests/proofs/test_compare.py::test_a_function_slowed_by_30",
     "suites/tests/proofs/test_compare.py::test_a_real_comparison_of_equal_code",
     "suites/tests/proofs/test_compare.py::test_an_interruption",
+    "suites/tests/proofs/test_compare.py::test_the_same_commit_twice_is_no_regression",
     "suites/tests/proofs/test_compare.py::test_uncommitted_changes_are_compared_as_head",
     # and most of these
     "suites/tests/proofs/test_faulty_runs.py",
@@ -62,6 +65,8 @@ LONG = (
     "suites/tests/stateful/test_attribution.py::test_the_store_s_account",  # harness memory
     "suites/tests/stateful/test_resources.py::test_memory_does_not_grow",  # harness memory
     "suites/tests/stateful/test_settings_together.py",
+    "suites/tests/stateful/test_versions.py::TestCollisions",
+    "suites/tests/unit/fixtures/test_plugin.py::test_options_reach_the_fixtures",
     "suites/tests/unit/harness/compare/test_callgrind.py",
     "suites/tests/unit/harness/compare/test_timing.py::test_each_benchmark_gets",
     "suites/tests/unit/harness/hotpaths/test_profile.py",
