@@ -137,6 +137,8 @@ def _keep(kept: Path, tasks: Sequence[Task]) -> None:
     kept.mkdir(exist_ok=True)
     for task in tasks:
         name = _digest(task)
+        if (kept / name).exists():
+            continue  # another task of this run made the same
         making = kept / f".{name}.new"
         shutil.rmtree(making, ignore_errors=True)
         shutil.copytree(task[1]["folder"], making)

@@ -78,6 +78,17 @@ def test_another_job_is_done(tmp_path: Path, asked: list[Task], other: dict[str,
     assert len(asked) == 4
 
 
+def test_two_tasks_that_make_the_same_are_kept_once(tmp_path: Path) -> None:
+    tasks = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vectors.npy").write_text("the same")
+        tasks.append(("preparing", {"seed": 1, "folder": str(tmp_path / name)}))
+    prepare._keep(tmp_path / "kept", tasks)
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert (kept / "vectors.npy").read_text() == "the same"
+
+
 def test_nothing_is_kept_unless_asked_for(tmp_path: Path, asked: list[Task]) -> None:
     made(tmp_path / "first", None)
     made(tmp_path / "second", None)
