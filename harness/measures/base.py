@@ -30,6 +30,7 @@ class Sizes:
     hostile_vectors: int = 20_000
     memory_operations: int = 100_000  # the same section
     memory_corpora: tuple[str, ...] = ("files-1024", "files-1536")  # the same section: both
+    memory_beside: bool = True  # a rival, and bytes by module: what no verdict needs
     trace_reads: int = 5_000
     trace_pace: float = 1.0  # of the trace's own; 2 is half as fast
     starts: int = 20  # the same section

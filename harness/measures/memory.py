@@ -75,8 +75,10 @@ def _of(
 
     def take() -> dict[str, Any]:
         judged = [job(n, subject) for n in range(count) for subject in ("titanstore", "control")]
-        beside_jobs = [job(n, "current") for n in range(min(count, _BESIDE_PROCESSES))]
-        traced_jobs = [job(0, "titanstore", traced=True)] if is_traced else []
+        rivals = min(count, _BESIDE_PROCESSES) if context.sizes.memory_beside else 0
+        beside_jobs = [job(n, "current") for n in range(rivals)]
+        is_shown = is_traced and context.sizes.memory_beside
+        traced_jobs = [job(0, "titanstore", traced=True)] if is_shown else []
         # they wait for the disk much of the time, and time is not what is measured
         answers = context.workers("memory", [*traced_jobs, *judged, *beside_jobs], at_once=_AT_ONCE)
         traced, answers = answers[: len(traced_jobs)], answers[len(traced_jobs) :]
@@ -84,7 +86,7 @@ def _of(
         taken.extend(processes)
         controls = [process for process in processes if process.control]
         # a rival's figure is compared with the same controls
-        beside = [Rival(subject="current", processes=[*current, *controls])]
+        beside = [Rival(subject="current", processes=[*current, *controls])] if current else []
         return {
             "processes": processes,
             "beside": beside,
