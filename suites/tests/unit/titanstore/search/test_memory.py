@@ -94,7 +94,7 @@ def test_a_plane_that_grows_row_by_row_leaves_no_masks_behind(tmp_path: Path) ->
 
 
 def test_a_search_asks_malloc_for_little_however_many_rows_there_are(tmp_path: Path) -> None:
-    """malloc keeps what it was asked for at one time: 0.86 MB at 30 000 rows, 0.15 at 2 000 once."""
+    """It keeps what it was asked for at one time: 0.86 MB at 30 000 rows, 0.15 at 2 000 once."""
     rows = np.random.default_rng(0).standard_normal((30_000, 16)).astype(np.float32)
     config = StoreConfig(
         durability="power_cut_may_lose_store", compression=False, result_cache_entries=0
