@@ -191,7 +191,7 @@ def resume(folder: Path | None, minutes: float | None) -> None:
 def _go_on(folder: Path, facts: Facts, minutes: float | None) -> None:
     try:
         with (
-            alone_in(folder, "soak run"),
+            alone_in(folder, "soak"),
             sigterm_tidies_up(),
             ConsoleSoakProgress(Console(stderr=True)) as progress,
         ):
