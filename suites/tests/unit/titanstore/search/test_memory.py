@@ -56,14 +56,19 @@ def test_memory_of_searches(tmp_path: Path) -> None:
 
 
 _GROWING = """
-import json, sys
+import ctypes, json, sys
 import numpy as np
 from titanstore import EmbeddingStore, StoreConfig
 
-def anonymous_kb():
-    # what the pages say: the kernel's own counts in "status" are of each processor, and late
-    with open("/proc/self/smaps_rollup") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous"))
+class Use(ctypes.Structure):  # struct mallinfo2 of malloc.h: ten numbers
+    _fields_ = [(f"field{place}", ctypes.c_size_t) for place in range(10)]
+
+mallinfo2 = ctypes.CDLL(None).mallinfo2
+mallinfo2.restype = Use
+
+def in_use():
+    use = mallinfo2()
+    return use.field4 + use.field7  # hblkhd, uordblks: bytes given out, in maps of their own or not
 
 config = StoreConfig(
     durability="power_cut_may_lose_store", memory_bytes_max=20_000, hot_bytes_max=10_000
@@ -80,17 +85,21 @@ def grow(places):
             store.search(query)
 
 grow(range(200, 300))  # what is made on first use is there
-before = anonymous_kb()
+before = in_use()
 grow(range(300, 600))
-print(json.dumps({"growth_kb": anonymous_kb() - before}))
+print(json.dumps({"growth_bytes": in_use() - before}))
 """
 
 
 def test_a_plane_that_grows_row_by_row_leaves_no_masks_behind(tmp_path: Path) -> None:
-    """A simulated day found it: numpy kept masks of each number of rows below 1 024."""
+    """A simulated day found it: numpy kept masks of each number of rows below 1 024.
+
+    malloc is asked what it has given out, and that is the same in each run: 121 kB with those
+    masks, 11 without. Pages of the process differ by more than that on a loaded machine.
+    """
     command = [sys.executable, "-c", _GROWING, str(tmp_path)]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert json.loads(run.stdout)["growth_kb"] < 70
+    assert json.loads(run.stdout)["growth_bytes"] < 30_000
 
 
 def test_a_search_asks_malloc_for_little_however_many_rows_there_are(tmp_path: Path) -> None:
