@@ -20,7 +20,7 @@ from titanstore.codec.frame import parse_header
 from titanstore.config import StoreConfig
 from titanstore.keys import StoredKey
 from titanstore.segments.layout import NO_ROW, SEGMENT_HEADER_BYTES, Address, Record
-from titanstore.segments.plane import plane_rows
+from titanstore.segments.plane import PlaneRow, plane_rows
 from titanstore.segments.planes import RowAddress
 from titanstore.segments.reader import SegmentReader
 from titanstore.segments.writer import NewRecord, Placed, SegmentWriter
@@ -129,7 +129,7 @@ class Changes:
                 stale += self._leave(view, number, gone)
         replaced = sum(entry.current is not None for entry in to_write)
         return Outcome(
-            written=tuple(entry.key for entry in to_write),
+            written=tuple([entry.key for entry in to_write]),
             unchanged=len(entries) - len(to_write),
             replaced=replaced,
             deleted=len(stale) - replaced,
@@ -314,7 +314,7 @@ class Changes:
             self._remove(view, key, record, at)
         return Outcome(
             deleted=len(found),
-            stale=tuple(key.text for key, _, _ in found),
+            stale=tuple([key.text for key, _, _ in found]),
             retired=tuple(self._retired),
         )
 
@@ -333,23 +333,24 @@ def new_records(
     vectors: Sequence[tuple[StoredKey, int, Vector]], config: StoreConfig
 ) -> list[NewRecord]:
     """What is appended under these settings for keys, numbers of documents, and vectors."""
-    records: list[NewRecord] = []
     places: dict[int, list[int]] = {}  # by dimension
+    for place, (_, _, vector) in enumerate(vectors):
+        places.setdefault(vector.size, []).append(place)
     frames = encode_frames(
         [vector for _, _, vector in vectors],
         compress=config.compression,
         with_codes=config.search,
     )
-    for place, ((key, document, vector), frame) in enumerate(zip(vectors, frames, strict=True)):
-        is_raw = parse_header(frame).codec_id == RAW.codec_id
-        records.append(NewRecord(key, document, frame, is_raw))
-        places.setdefault(vector.size, []).append(place)
+    rows: list[PlaneRow | None] = [None] * len(vectors)
     if config.search:
         for some in places.values():
-            rows = plane_rows([vectors[at][2] for at in some], [records[at].frame for at in some])
-            for at, row in zip(some, rows, strict=True):
-                records[at] = records[at]._replace(plane_row=row)
-    return records
+            found = plane_rows([vectors[at][2] for at in some], [frames[at] for at in some])
+            for at, row in zip(some, found, strict=True):
+                rows[at] = row
+    return [
+        NewRecord(key, document, frame, parse_header(frame).codec_id == RAW.codec_id, row)
+        for (key, document, _), frame, row in zip(vectors, frames, rows, strict=True)
+    ]
 
 
 def row_address(at: Address, record: Record) -> RowAddress:

@@ -235,10 +235,11 @@ class Compaction:
     ) -> None:
         if not self._config.search:
             view.set_all_have_rows(is_so=False)
-        fresh = [
-            self._copy_of(number, record)._replace(is_current=record.offset in current)
-            for record in batch
-        ]
+        fresh = []
+        for record in batch:
+            key, owner, frame, is_raw, row, _ = self._copy_of(number, record)
+            is_current = record.offset in current
+            fresh.append(NewRecord(key, owner, frame, is_raw, row, is_current))
         placed = append_records(view, self._writer, fresh)
         moved: dict[int, dict[StoredKey, Placed]] = {}
         for record, place in zip(batch, placed, strict=True):

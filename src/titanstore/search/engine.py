@@ -103,7 +103,7 @@ class SearchEngine:
                 "was stored meanwhile",
                 ErrorKind.SEARCH_OFF,
             )
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise InvalidInputError(f"k: {k!r}, wanted a number from 1 on", ErrorKind.BAD_K)
         for known in get_args(Metric):
             if metric == known:
@@ -267,7 +267,7 @@ def checked_queries(queries: object) -> NDArray[np.float32]:
     InvalidInputError
         WRONG_DTYPE, WRONG_SHAPE.
     """
-    if isinstance(queries, list | tuple):
+    if isinstance(queries, (list, tuple)):
         rows = list(queries)
         if all(isinstance(row, np.ndarray) for row in rows):
             shapes = {row.shape for row in rows}

@@ -317,7 +317,7 @@ def _joined(parts: Sequence[_Open], limits: Wide) -> _Open:
     """What the limits of the queries leave open of all parts; they ascend."""
     if len(parts) == 1:
         return parts[0]
-    every = _Open(*map(np.concatenate, zip(*parts, strict=True)))
+    every = _Open(*[np.concatenate(each) for each in zip(*parts, strict=True)])
     return every.some(every.lower <= limits[every.places])
 
 

@@ -128,10 +128,10 @@ class Scores(NamedTuple):
         heights = (2 * queries, queries, queries, 3)
         ends = np.cumsum(heights).tolist()
         return cls(
-            *(
+            *[  # a list: the interpreter keeps up to 2 000 tuples made of generators (0019)
                 room[(end - height) * rows : end * rows].reshape(height, rows)
                 for height, end in zip(heights, ends, strict=True)
-            )
+            ]
         )
 
 

@@ -109,7 +109,8 @@ class SegmentReader:
             # its values at a multiple of 4, as in the file, and no more memory than it needs
             shift = -HEADER_BYTES % 4
             frame = memoryview(bytes(shift) + found.frame)[shift:]
-            return found._replace(frame=frame, offset=start, end=start + found.end)
+            key, document, _, _, end, header, row = found  # not by _replace: see decision 0019
+            return Record(key, document, frame, start, start + end, header, row)
         raise AssertionError("unreachable")
 
     def _file(self, number: int) -> PlainFile:
@@ -142,7 +143,8 @@ class SegmentReader:
         codes = self.planes.codes(Address(segment, record.offset), header.dimension, record.row)
         stored = record.frame
         parts = (stored[:HEADER_BYTES], codes, stored[HEADER_BYTES:])
-        return record._replace(frame=memoryview(b"".join(parts)))
+        key, document, _, offset, end, _, row = record
+        return Record(key, document, memoryview(b"".join(parts)), offset, end, header, row)
 
     def will_need(self, address: Address, size: int) -> None:
         """Have the kernel read the pages of `size` bytes from an address in one go, if need be.

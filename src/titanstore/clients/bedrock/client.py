@@ -248,12 +248,12 @@ class Titan:
                 data = body.encode()
             except UnicodeEncodeError:
                 return None, arguments
-        elif isinstance(body, bytes | bytearray):
+        elif isinstance(body, (bytes, bytearray)):
             data = bytes(body)
         elif hasattr(body, "read") and _is_for_us(arguments, self._models):
             content = body.read()  # type: ignore[union-attr]  # it has it
             arguments = {**arguments, "body": content}
-            if not isinstance(content, bytes | bytearray | str):
+            if not isinstance(content, (bytes, bytearray, str)):
                 return None, arguments
             return self._request_of(arguments)
         else:
