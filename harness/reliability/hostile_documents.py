@@ -62,8 +62,8 @@ commits = "0123456789..89abcdef01"
 """
 _SETTINGS = """
 [titanstore]
-memory_bytes_max = 920000
-hot_bytes_max = 860000
+memory_bytes_max = 1300000
+hot_bytes_max = 1240000
 policy = "probation"
 shared_pool = false
 durability = "full"

@@ -21,8 +21,8 @@ FIXED: Mapping[str, object] = MappingProxyType(
 
 CHOICES: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
-        "memory_bytes_max": (0, 100_000, 920_000, 2_500_000, 7_000_000),
-        "hot_bytes_max": (0, 5_000, 200_000, 860_000, 2_000_000),
+        "memory_bytes_max": (0, 100_000, 1_300_000, 2_500_000, 7_000_000),
+        "hot_bytes_max": (0, 5_000, 200_000, 1_240_000, 2_000_000),
         "warm_bytes_max": (0, 5_000, 200_000, 5_000_000),
         "policy": ("probation", "lru"),
         "prefetch": (True, False),

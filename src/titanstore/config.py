@@ -126,8 +126,8 @@ class StoreConfig:
         what is written from now on. Slow and large, and the same vectors.
     """
 
-    memory_bytes_max: int = 920_000
-    hot_bytes_max: int = 860_000
+    memory_bytes_max: int = 1_300_000
+    hot_bytes_max: int = 1_240_000
     warm_bytes_max: int = 5_000_000
     policy: PolicyName = "probation"
     shared_pool: bool = False

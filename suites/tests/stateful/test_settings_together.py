@@ -33,8 +33,8 @@ Choice = tuple[str, object]
 DIMENSION, ODD_DIMENSION, ROWS, K = 64, 12, 24, 5
 SMALL_SEGMENT_BYTES = 2_000  # stands for the smallest that a caller may ask for: 1 MiB
 VALUES: dict[str, tuple[object, ...]] = {
-    "memory_bytes_max": (920_000, 40_000),
-    "hot_bytes_max": (860_000, 10_000, 0),  # all rows, nine of them, none
+    "memory_bytes_max": (1_300_000, 40_000),
+    "hot_bytes_max": (1_240_000, 10_000, 0),  # all rows, nine of them, none
     "warm_bytes_max": (5_000_000, 0),
     "policy": ("probation", "lru"),
     "shared_pool": (False, True),

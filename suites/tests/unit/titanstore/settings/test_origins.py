@@ -125,7 +125,7 @@ def test_what_is_probably_not_meant(tmp_path: Path) -> None:
     environment = {"TITANSTORE_ROLLOUT_PERCENT": "12.5", "TITANSTORE_SHADOW": "no"}
     told = "\n".join(explain(file=file, environment=environment).remarks)
     assert "bloom stands outside of [titanstore] and is not read" in told
-    assert "hot_bytes_max: at most memory_bytes_max, 920000 bytes" in told
+    assert "hot_bytes_max: at most memory_bytes_max, 1300000 bytes" in told
     assert "0 bytes when it is full" in told
     assert "87.5 % of the keys" in told
     assert not explain(environment={"TITANSTORE_WARM_BYTES_MAX": "1"}).remarks
