@@ -18,6 +18,8 @@ KEY_BYTES_MAX = 480  # LMDB's own limit is 511 bytes a key
 # apart and cost 5 bytes a key and more in the catalog (reports/decisions/0001).
 FINGERPRINT_BYTES = 4
 _DIGEST_CHARACTERS = 32
+# made once: json.dumps makes one at each call, 0.7 of the 4.6 us that a key takes
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class StoredKey(NamedTuple):
@@ -66,9 +68,7 @@ def embedding_key(model: str, text: str, options: Mapping[str, object] | None = 
     str
         32 lower-case hexadecimal digits, stored as 16 bytes.
     """
-    canonical = json.dumps(
-        [model, dict(options or {}), text], sort_keys=True, separators=(",", ":")
-    )
+    canonical = _CANONICAL.encode([model, dict(options or {}), text])
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
