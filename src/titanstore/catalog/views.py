@@ -175,7 +175,8 @@ class CatalogView(Lookups):
             numbers, offsets = some["segment"].astype(np.uint16), some["offset"].astype(np.uint32)
             for segment, found in chosen.items():
                 found.append(offsets[numbers == segment])
-        return {segment: np.concatenate(found) for segment, found in chosen.items()}
+        # what is put together is let go: a store has megabytes of them
+        return {segment: np.concatenate(chosen.pop(segment)) for segment in list(chosen)}
 
     def next_version(self) -> int:
         """The number that the next version gets; CorruptionError (BAD_CATALOG) if one has it."""

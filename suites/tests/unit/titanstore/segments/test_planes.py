@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,17 @@ from titanstore.segments import planes as planes_module
 from titanstore.segments.disk import sync_folder
 from titanstore.segments.layout import NO_ROW, Address
 from titanstore.segments.marks import CURRENT, GONE, UNSEARCHABLE
-from titanstore.segments.plane import PLANE_HEADER_BYTES, Plane, plane_path, plane_row, row_bytes
+from titanstore.segments.plane import (
+    PLANE_HEADER_BYTES,
+    Plane,
+    plane_header,
+    plane_path,
+    plane_row,
+    row_bytes,
+    row_type,
+)
 from titanstore.segments.planes import RowAddress, plane_ids
+from titanstore.segments.planes import marks_of as made_marks
 from titanstore.segments.reader import SegmentReader
 from titanstore.segments.writer import NewRecord, SegmentWriter
 
@@ -259,3 +269,25 @@ def test_names_are_durable_before_rows_though_another_writer_was_stopped_before_
     planes.append(1, 5, [row_of(3, 50)])
     planes.close()
     assert [len(each) for each in synced] == [PLANE_HEADER_BYTES] * 2, "once, before the first row"
+
+
+def test_marks_made_anew_are_those_of_current_offsets_in_little_memory(tmp_path: Path) -> None:
+    count, rng = 200_000, np.random.default_rng(5)
+    rows = np.zeros(count, row_type(8))
+    rows["offset"] = np.cumsum(rng.integers(1, 9, count))
+    rows["scale"] = np.where(rng.random(count) < 0.01, np.nan, 1.0)
+    path = plane_path(tmp_path, 1, 8)
+    path.write_bytes(plane_header(1, 8, STORE_ID) + rows.tobytes())
+    plane = Plane(tmp_path, 1, 8, STORE_ID)
+    is_current = rng.random(count) < 0.5
+    offsets = rng.permutation(rows["offset"][is_current])
+    tracemalloc.start()
+    marks = made_marks(plane, offsets)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(
+        marks, np.where(is_current, np.where(np.isnan(rows["scale"]), UNSEARCHABLE, CURRENT), GONE)
+    )
+    assert peak < 1_500_000  # 4.7 MB by np.isin
+    assert made_marks(plane, offsets[:0]).tolist() == [GONE] * count
+    assert np.array_equal(made_marks(plane, offsets[:1]) != GONE, rows["offset"] == offsets[0])
