@@ -3,16 +3,16 @@
 The intervals of `quantise.intervals` hold the distances, so a row whose lower bound lies above the
 k-th smallest upper bound cannot belong to the result. Codes are looked at in blocks, and of each
 only the rows are kept that the blocks so far do not rule out: no array is as long as the store has
-rows, and malloc keeps what the longest one took (reports/decisions/0019). Of what is left, the rows
-that are surely near are decoded first: their exact distances rule out most of the others. The
-result is that of an exhaustive search, ties included.
+rows, and malloc keeps what the longest one took (reports/decisions/0019). Where that leaves very
+many, equal vectors say, they are measured on the way. Of what is left, the rows that are surely
+near are decoded first: their exact distances rule out most of the others. The result is that of an
+exhaustive search, ties included.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numkong
@@ -42,6 +42,7 @@ _WANTED_AT_ONCE = 256  # records: what is known of each takes half a kilobyte of
 # open they came to 0.1 MB after 1 400 searches (reports/decisions/0006), and flags of one byte each
 # are such arrays too. So they have more items
 _OPEN_MIN = 1_024
+_OPEN_MAX, _OPEN_MAX_A_RESULT = 4_096, 16  # rows that are left open at a time
 _PARTS_MAX = 4  # of what blocks leave open, until what later ones rule out is dropped
 
 
@@ -147,29 +148,21 @@ class FlatScan:
         near = [_Nearest() for _ in range(count)]
         rowless = ((at, place) for at in self._scope.rowless for place in range(count))
         self._measure(queries, rowless, near, k)
-        at_most, found = self._candidates(queries, k)
-        # those that are surely near first: their distances rule out many of the others
-        is_sure = found.upper <= at_most[found.places]
         proposed = ((at, place) for place, each in enumerate(more) for at in each)
-        self._measure(queries, chain(self._wanted(found, is_sure), proposed), near, k)
-        limits = at_most.copy()
-        for place, one in enumerate(near):
-            if len(one) >= k:
-                limits[place] = min(limits[place], one.found[k - 1].distance)
-        is_left = (found.lower <= limits[found.places]) & ~is_sure
-        self._measure(queries, self._wanted(found, is_left), near, k)
+        self._measure(queries, proposed, near, k)
+        self._scan(queries, near, k)
         return [sorted(one.found) for one in near]
 
     # -- by codes --------------------------------------------------------------------------
 
-    def _candidates(self, queries: Queries, k: int) -> tuple[Wide, _Open]:
-        """The k-th smallest upper bound of each query, and the rows that it does not rule out.
-
-        Infinity where there are fewer than k.
-        """
+    def _scan(self, queries: Queries, near: Sequence[_Nearest], k: int) -> None:
+        """Look at all codes; put what may be among the nearest into `near`."""
         count = len(queries.vectors)
-        k = min(k, 1 + sum(mask.size for _, mask in self._scope.planes))
-        nearest = np.full((count, k), np.inf)  # upper bounds, the largest of each query last
+        # of equal vectors there may be any number: what is left open is then measured on the way
+        open_max = max(_OPEN_MAX, _OPEN_MAX_A_RESULT * k * count)
+        last = min(k, 1 + sum(mask.size for _, mask in self._scope.planes)) - 1
+        # upper bounds, the largest of each query last; infinity where there are fewer than k
+        nearest = np.full((count, last + 1), np.inf)
         parts: list[_Open] = []
         size = self._block_rows
         base = 0
@@ -184,17 +177,32 @@ class FlatScan:
                     for each in (lower, upper):
                         np.copyto(each, np.nan, where=is_out)  # less than nothing, sorted last
                 seen = self._room.beside(nearest, upper)
-                seen.partition(k - 1, axis=1)
-                nearest = seen[:, :k].copy()
-                parts.append(_open_rows(lower, upper, nearest[:, k - 1 :], base + first))
-                if len(parts) == _PARTS_MAX:
-                    parts = [_joined(parts, nearest[:, k - 1])]
+                seen.partition(last, axis=1)
+                nearest = seen[:, : last + 1].copy()
+                parts.append(_open_rows(lower, upper, nearest[:, last:], base + first))
+                if len(parts) == _PARTS_MAX or sum(len(each.rows) for each in parts) > open_max:
+                    parts = [_joined(parts, nearest[:, last])]
+                    if len(parts[0].rows) > open_max:
+                        self._settle(queries, parts.pop(), nearest[:, last], near, k)
             base += mask.size
-        if not parts:
-            nowhere, nothing = np.zeros(_OPEN_MIN, np.intp), np.full(_OPEN_MIN, np.nan)
-            parts = [_Open(nowhere, nowhere, nothing, nothing)]
-        at_most = nearest[:, k - 1].copy()
-        return at_most, _joined(parts, at_most)
+        if parts:
+            found = _joined(parts, nearest[:, last])
+            del parts
+            self._settle(queries, found, nearest[:, last], near, k)
+
+    def _settle(
+        self, queries: Queries, found: _Open, at_most: Wide, near: Sequence[_Nearest], k: int
+    ) -> None:
+        """Measure what is open; no more than that is near than `at_most` allows."""
+        # those that are surely near first: their distances rule out many of the others
+        is_sure = found.upper <= at_most[found.places]
+        self._measure(queries, self._wanted(found, is_sure), near, k)
+        limits = at_most.copy()
+        for place, one in enumerate(near):
+            if len(one) >= k:
+                limits[place] = min(limits[place], one.found[k - 1].distance)
+        is_left = (found.lower <= limits[found.places]) & ~is_sure
+        self._measure(queries, self._wanted(found, is_left), near, k)
 
     def _wanted(self, found: _Open, is_chosen: NDArray[np.bool_]) -> Iterator[tuple[Address, int]]:
         """Where the records of chosen rows are, and which query wants each; in their order."""
