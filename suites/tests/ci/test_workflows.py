@@ -83,6 +83,10 @@ def test_every_command_of_a_workflow_exists(path: Path) -> None:
             assert program in PLAIN, line
 
 
+def test_a_push_is_checked_tested_and_its_documentation_built() -> None:
+    assert {"make lint", "make test", "make docs"} <= {*_lines(WORKFLOWS[0].with_name("gate.yml"))}
+
+
 def test_a_pull_request_that_changes_only_packages_or_benchmarks_is_compared() -> None:
     for command in _commands(WORKFLOWS[0].with_name("compare.yml")):
         words = shlex.split(command)
