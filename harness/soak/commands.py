@@ -24,6 +24,7 @@ from harness.soak.driver import Driver
 from harness.soak.evidence import read_soak
 from harness.soak.facts import FILE, Facts, begin_soak, newest_soak, read_facts
 from harness.soak.faults import INJECTIONS
+from harness.soak.figure import growth_text
 from harness.soak.page import write_page
 from harness.soak.progress import ConsoleSoakProgress
 from harness.soak.simulate import SimulationError, simulate
@@ -259,11 +260,14 @@ def _show(folder: Path, facts: Facts) -> Judgement:
     for name, growth in judged.growth.items():
         slope = growth.slope
         seen = (
-            f"{slope.estimate:.4g} an hour ({slope.low:.4g} to {slope.high:.4g})"
+            f"{growth_text(name, slope.estimate)} an hour "
+            f"({growth_text(name, slope.low)} to {growth_text(name, slope.high)})"
             if slope
             else growth.reason
         )
-        click.echo(f"  {name}: {growth.verdict}, {seen}; at most {growth.budget:.4g}")
+        click.echo(
+            f"  {name}: {growth.verdict}, {seen}; at most {growth_text(name, growth.budget)}"
+        )
     for drift in judged.drifts:
         ratio = f", {drift.ratio:.3f} times the first quarter" if drift.ratio else ""
         click.echo(f"  latency of {drift.kind}: {drift.verdict or 'too few samples'}{ratio}")
