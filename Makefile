@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 QUIET := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
 
-.PHONY: gate test test-long test-scale lint docs rivals bench baseline timings trend lock clean
+.PHONY: gate test test-long test-scale lint docs rivals scale bench baseline timings trend lock clean
 
 gate: $(READY)  ## measure, judge and report; exit 0 only when nothing is open
 	$(BIN)/harness gate --profile ci
@@ -30,6 +30,9 @@ docs: $(VENV)/.docs  ## the documentation as a site, build/site/docs/index.html;
 
 rivals: $(VENV)/.rivals  ## beside what people would use instead; minutes, on a quiet machine
 	$(QUIET) $(BIN)/harness rivals
+
+scale: $(READY)  ## what grows with the number of vectors, to 10^6; hours, on a quiet machine
+	$(QUIET) $(BIN)/harness scale
 
 bench: $(READY)  ## the benchmarks at full size, judged; never on a loaded machine
 	mkdir -p .benchmarks

@@ -10,6 +10,7 @@ from typing import Any
 _SECTIONS = {
     "Begin": ["README", "docs/tutorial/*"],
     "How to": ["docs/how-to/*"],
+    "Operations": ["docs/operations/*"],
     "Reference": ["docs/reference/*", "src/titanstore/FORMAT"],
     "Explanation": ["docs/explanation/*"],
     "Project": ["CONTRIBUTING", "CHANGELOG", "reports/decisions/*"],

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fixtures.titan.recorded import usual_folder
 from harness.display import ConsoleProgress
 from harness.environment import project_root
 from harness.finite import FiniteRange
@@ -21,6 +20,7 @@ from harness.hotpaths.page import Followed, read_paths, write_hotpaths_page
 from harness.hotpaths.paths import PATHS
 from harness.hotpaths.profile import HotOptions, profile_paths
 from harness.kept import shown_page
+from harness.recordings import TITANS, recorded_folder
 from harness.report.quantity import format_quantity
 from harness.signals import sigterm_tidies_up
 
@@ -65,6 +65,13 @@ _SHOWN = 5
     help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
 )
 @click.option(
+    "--titan",
+    type=click.Choice(TITANS),
+    default="recorded",
+    show_default=True,
+    help="live: what harness record made on this machine. emulated: synthetic vectors.",
+)
+@click.option(
     "--reports",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where profiles are kept, in a folder hotpaths.  [default: reports/]",
@@ -79,7 +86,7 @@ def hotpaths(**given: Any) -> None:
     reports = given.pop("reports") or project_root() / "reports"
     options = HotOptions(
         reports=reports,
-        recorded=given.pop("recorded") or usual_folder(),
+        recorded=recorded_folder(given.pop("titan"), given.pop("recorded")),
         only=given.pop("only") or tuple(PATHS),
         dimension=int(given.pop("dimension")),
         command=("harness", *(shlex.quote(word) for word in sys.argv[1:])),

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fixtures.titan.recorded import usual_folder
 from harness.display import ConsoleProgress
 from harness.environment import project_root
 from harness.kept import shown_page
 from harness.limits.page import ratio_text, write_limits_page
 from harness.limits.run import LimitsOptions, measure_limits
+from harness.recordings import TITANS, Titan, recorded_folder
 from harness.report.quantity import format_quantity
 from harness.signals import sigterm_tidies_up
 
@@ -35,11 +35,18 @@ _WIDTH_MAX = 130
     help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
 )
 @click.option(
+    "--titan",
+    type=click.Choice(TITANS),
+    default="recorded",
+    show_default=True,
+    help="live: what harness record made on this machine. emulated: synthetic vectors.",
+)
+@click.option(
     "--reports",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where results are kept, in a folder limits.  [default: reports/]",
 )
-def limits(smoke: bool, recorded: Path | None, reports: Path | None) -> None:
+def limits(smoke: bool, recorded: Path | None, titan: Titan, reports: Path | None) -> None:
     """Say how far the store is from what is possible.
 
     Bytes a vector against the entropy of its values, decoding against copying memory, a hot get
@@ -52,7 +59,7 @@ def limits(smoke: bool, recorded: Path | None, reports: Path | None) -> None:
     options = (
         LimitsOptions.smoke(folder, **common)
         if smoke
-        else LimitsOptions(reports=folder, recorded=recorded or usual_folder(), **common)
+        else LimitsOptions(reports=folder, recorded=recorded_folder(titan, recorded), **common)
     )
     with sigterm_tidies_up(), ConsoleProgress(Console(stderr=True)) as progress:
         if options.recorded is None:

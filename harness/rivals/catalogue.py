@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ class Rival:
         Distributions that it needs, whose versions are in the result.
     programs
         One of these has to be on the machine.
+    is_on_sqlite
+        It runs on the SQLite that Python brings, whose version is in the result too.
     not_kept
         Which float32 values do not come back bit for bit; "" if all do.
     """
@@ -63,6 +66,7 @@ class Rival:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    is_on_sqlite: bool = False
     not_kept: str = ""
 
     def make(self) -> type[Any]:
@@ -74,6 +78,8 @@ class Rival:
     def versions(self) -> dict[str, str]:
         """Of its packages and of the program that it runs."""
         found = {name: metadata.version(name) for name in self.packages}
+        if self.is_on_sqlite:
+            found["SQLite"] = sqlite3.sqlite_version
         for program in self.programs:
             if path := shutil.which(program):
                 said = subprocess.run(
@@ -88,6 +94,7 @@ class Rival:
 _LINES = "keys in a file of JSON lines"
 _ADDED = "fsync added by the harness"
 _OWN = "its own"
+_PACKAGES = ("titanstore", "lmdb", "zstandard", "numkong", "numpy")  # ours and what it stores by
 
 STORES: Mapping[str, Rival] = {
     one.name: one
@@ -98,6 +105,7 @@ STORES: Mapping[str, Rival] = {
             place=("reference", "ReferenceSubject"),
             settings="the defaults; its search index is in its bytes",
             durable=_OWN,
+            packages=_PACKAGES,
         ),
         Rival(
             name=OURS_WITHOUT_SEARCH,
@@ -106,6 +114,7 @@ STORES: Mapping[str, Rival] = {
             arguments={"settings": {"search": False}},
             settings="search off, so that it keeps what the rivals keep; else the defaults",
             durable=_OWN,
+            packages=_PACKAGES,
         ),
         Rival(
             name="langchain-files",
@@ -123,6 +132,7 @@ STORES: Mapping[str, Rival] = {
             settings="no eviction, synchronous=FULL",
             durable=_OWN,
             packages=("diskcache",),
+            is_on_sqlite=True,
         ),
         Rival(
             name="lmdb-raw",
@@ -157,6 +167,7 @@ STORES: Mapping[str, Rival] = {
             place=("sqlite_blob", "SqliteBlobSubject"),
             settings="WAL, synchronous=FULL, mapped",
             durable=_OWN,
+            is_on_sqlite=True,
         ),
         Rival(
             name="lancedb",

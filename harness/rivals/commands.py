@@ -16,7 +16,7 @@ from rich.text import Text
 from harness.display import ConsoleProgress
 from harness.environment import project_root
 from harness.kept import shown_page
-from harness.recordings import recorded_folder
+from harness.recordings import TITANS, recorded_folder
 from harness.report.quantity import format_quantity
 from harness.rivals.campaign import compare_rivals
 from harness.rivals.catalogue import OURS, SEARCHERS, STORES
@@ -53,6 +53,13 @@ _SIGNS = {Standing.AHEAD: "", Standing.BEHIND: " !", Standing.EVEN: " ~"}
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
 )
+@click.option(
+    "--titan",
+    type=click.Choice(TITANS),
+    default="recorded",
+    show_default=True,
+    help="live: what harness record made on this machine. emulated: synthetic vectors.",
+)
 @click.option("--fresh", is_flag=True, help="Make parts again that an earlier call has made.")
 @click.option(
     "--reports",
@@ -80,7 +87,7 @@ def rivals(**given: Any) -> None:
     size = given.pop("size") or "full"
     options = RivalOptions(
         reports=given.pop("reports") or project_root() / "reports",
-        recorded=recorded_folder("recorded", given.pop("recorded")),
+        recorded=recorded_folder(given.pop("titan"), given.pop("recorded")),
         sizes={one.name: one for one in (FULL, QUICK, SMOKE)}[size],
         command=("harness", *(shlex.quote(word) for word in sys.argv[1:])),
         **given,

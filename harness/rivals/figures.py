@@ -99,7 +99,8 @@ def draw_ratios(metric: str, cells: Sequence[Cell]) -> Drawing:
         axes.xaxis.set_minor_formatter(lambda _value, _place: "")
         axes.set_yticks(range(len(known)), [cell.subject for cell in known])
         axes.set_ylim(-0.6, len(known) - 0.4)
-        axes.set_xlabel(f"{what}: time of the rival / time of ours")
+        noun = "bytes" if METRICS[metric].unit == "B" else "time"
+        axes.set_xlabel(f"{what}: {noun} of the rival / {noun} of ours")
         axes.grid(visible=False, axis="y")
         name = f"ratios-{metric}"
         return Drawing(svg=svg_of(canvas, name, alternative), alternative=alternative)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,6 +13,7 @@ from markupsafe import Markup
 
 from harness.evidence import read_json, write_json
 from harness.memory.figures import Drawing
+from harness.probes.memory import PAGE_TYPES
 from harness.report.quantity import format_quantity
 from harness.report.verdict import VERDICT_LOOKS
 from harness.rivals.campaign import FILE
@@ -121,6 +123,8 @@ def _render(found: Found) -> str:
         subjects=document["subjects"],
         versions=document["versions"],
         recalls=_recalls(document["parts"]),
+        page_types=PAGE_TYPES,
+        memories=_memories(document),
         facts=_facts(document),
         ours=OURS,
     )
@@ -177,6 +181,22 @@ def _recalls(parts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, flo
             _, size, _, subject = name.split(" ")
             found.append((subject, size, float(part["recall"])))
     return found
+
+
+def _memories(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Of each subject that was weighed: bytes by page type, each the median over the rounds."""
+    weighed: dict[str, list[Mapping[str, int]]] = {}
+    for name, part in document["parts"].items():
+        if "by_type" in part:
+            weighed.setdefault(name.rpartition(" ")[2], []).append(part["by_type"])
+    return {
+        subject: {
+            kind: format_quantity(median(one[kind] for one in weighed[subject]), "B")
+            for kind in PAGE_TYPES
+        }
+        for subject in document["subjects"]
+        if subject in weighed
+    }
 
 
 def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from matplotlib.ticker import LogLocator
+
 from harness.memory.figures import Drawing
 from harness.report.canvas import INK, SERIES, STYLES, Canvas, style, svg_of
 from harness.report.quantity import format_quantity
@@ -12,7 +14,9 @@ from harness.scale.growth import Growth
 
 __all__ = ["draw_group"]
 
-_SIZE = (6.4, 4.2)
+_WIDTH, _HEIGHT, _LINE = 6.4, 3.3, 0.2  # inches: of the axes, and a line of the legend more
+_FEW = 100.0
+_LONG = 32  # a title beyond it has a line of the legend of its own
 _MARKS = ("o", "s", "^", "D", "v", "P")
 _COLOURS = (*SERIES, INK)
 _LINES = (*STYLES, "-")
@@ -28,8 +32,10 @@ def draw_group(name: str, found: Sequence[Growth]) -> Drawing:
         if one.points
     ]
     alternative = ". ".join(told) or "nothing was measured"
+    columns = 1 if any(len(one.quantity.title) > _LONG for one in found) else 2
+    height = _HEIGHT + _LINE * math.ceil(len(found) / columns)
     with style():
-        canvas = Canvas(figsize=_SIZE, layout="constrained")
+        canvas = Canvas(figsize=(_WIDTH, height), layout="constrained")
         axes = canvas.add_subplot()
         for place, one in enumerate(found):
             colour = _COLOURS[place]
@@ -45,10 +51,11 @@ def draw_group(name: str, found: Sequence[Growth]) -> Drawing:
         axes.set_yscale("log")
         unit = found[0].quantity.unit
         axes.yaxis.set_major_formatter(lambda value, _place: format_quantity(value, unit))
+        low, high = axes.get_ylim()
+        if high / low < _FEW:  # else there may be one tick
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.minorticks_off()
         axes.xaxis.set_major_formatter(lambda value, _place: format_quantity(value, "count"))
-        low, high = axes.get_ylim()
-        axes.set_ylim(low / 1.5, high * (3 if len(found) < 4 else 8))  # room for the legend
         axes.set_xlabel("vectors stored")
-        axes.legend(loc="upper left", ncols=1 if len(found) < 4 else 2, fontsize=8)
+        canvas.legend(loc="outside upper left", ncols=columns, fontsize=8)
         return Drawing(svg=svg_of(canvas, name, alternative), alternative=alternative)

@@ -22,13 +22,14 @@ from harness.signals import INTERRUPTED, sigterm_tidies_up
 from harness.soak.decide import HOURS, Judgement, judge_soak
 from harness.soak.driver import Driver
 from harness.soak.evidence import read_soak
-from harness.soak.facts import Facts, begin_soak, newest_soak, read_facts
+from harness.soak.facts import FILE, Facts, begin_soak, newest_soak, read_facts
 from harness.soak.faults import INJECTIONS
+from harness.soak.figure import growth_text
 from harness.soak.page import write_page
 from harness.soak.progress import ConsoleSoakProgress
 from harness.soak.simulate import SimulationError, simulate
 from harness.soak.values import Values
-from harness.soak.verify import lost_evidence, verify_soak
+from harness.soak.verify import JUDGEMENT, lost_evidence, verify_soak
 from harness.subjects.reference import ReferenceSubject, effective_config
 
 __all__ = ["soak"]
@@ -58,6 +59,18 @@ def soak() -> None:
     wrong use, 3 not decided, as before 24 counted hours, 4 the harness itself failed, 130
     interrupted; what was counted until then stays.
     """
+
+
+def _soak_of(folder: Path | None) -> Path:
+    """The folder that was named, or that of the newest soak; raises UsageError if it is none.
+
+    One that has lost its soak.json and still has segments is a soak, whose evidence is damaged.
+    """
+    if folder is None:
+        return newest_soak(soaks_folder())
+    if not any((folder / name).exists() for name in (FILE, JUDGEMENT, "segments")):
+        raise UsageError(f"no soak in {folder}; without a FOLDER it is the newest one")
+    return folder
 
 
 _FOLDER = click.argument(
@@ -168,7 +181,7 @@ def run(
 @_MINUTES
 def resume(folder: Path | None, minutes: float | None) -> None:
     """Go on with the soak in FOLDER, or the newest, from where it stopped or was killed."""
-    target = folder or newest_soak(soaks_folder())
+    target = _soak_of(folder)
     facts = read_facts(target)
     if facts.tier != "real-time":
         raise UsageError(f"{target} is simulated: repeat it by {_replay(facts)}")
@@ -247,11 +260,14 @@ def _show(folder: Path, facts: Facts) -> Judgement:
     for name, growth in judged.growth.items():
         slope = growth.slope
         seen = (
-            f"{slope.estimate:.4g} an hour ({slope.low:.4g} to {slope.high:.4g})"
+            f"{growth_text(name, slope.estimate)} an hour "
+            f"({growth_text(name, slope.low)} to {growth_text(name, slope.high)})"
             if slope
             else growth.reason
         )
-        click.echo(f"  {name}: {growth.verdict}, {seen}; at most {growth.budget:.4g}")
+        click.echo(
+            f"  {name}: {growth.verdict}, {seen}; at most {growth_text(name, growth.budget)}"
+        )
     for drift in judged.drifts:
         ratio = f", {drift.ratio:.3f} times the first quarter" if drift.ratio else ""
         click.echo(f"  latency of {drift.kind}: {drift.verdict or 'too few samples'}{ratio}")
@@ -266,7 +282,7 @@ def status(folder: Path | None) -> None:
 
     Exit status 0 whatever the verdict; beside a soak under way it disturbs nothing.
     """
-    target = folder or newest_soak(soaks_folder())
+    target = _soak_of(folder)
     _show(target, read_facts(target))
 
 
@@ -277,7 +293,7 @@ def verify(folder: Path | None) -> None:
 
     Exit status 0 if the chain holds and the page says what follows from it, 1 if not.
     """
-    target = folder or newest_soak(soaks_folder())
+    target = _soak_of(folder)
     faults = verify_soak(target)
     for fault in faults:
         click.echo(fault)

@@ -17,7 +17,15 @@ from harness.soak.mix import KILLS_EVERY_S
 from harness.soak.space import Space
 from harness.soak.values import Values
 
-__all__ = ["Facts", "begin_soak", "facts_digest", "newest_soak", "read_facts", "soaks_below"]
+__all__ = [
+    "FILE",
+    "Facts",
+    "begin_soak",
+    "facts_digest",
+    "newest_soak",
+    "read_facts",
+    "soaks_below",
+]
 
 SCHEMA_VERSION = 1
 FILE = "soak.json"

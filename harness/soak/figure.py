@@ -8,8 +8,9 @@ from harness.report.canvas import INK, LIMIT, MUTED, SERIES, STYLES, Canvas, in_
 from harness.report.quantity import format_quantity, scale_of
 from harness.soak.decide import Judgement
 from harness.soak.evidence import Soak, counted_s
+from harness.soak.slopes import BUDGETS
 
-__all__ = ["draw_soak", "soak_in_words"]
+__all__ = ["draw_soak", "growth_text", "soak_in_words"]
 
 _PANELS = (
     ("Memory of the process that is never killed", ("anonymous",), "B"),
@@ -17,6 +18,7 @@ _PANELS = (
     ("Descriptors and threads", ("descriptors", "threads"), "count"),
     ("Files and versions of both stores", ("files", "versions"), "count"),
 )
+_UNITS = {name: unit for _, names, unit in _PANELS for name in names}
 _HOUR_S = 3600.0
 _QUARTERS = ("first", "second", "third", "last")
 
@@ -135,10 +137,15 @@ def _latencies(axes: Axes, judged: Judgement) -> None:
         axes.legend()
 
 
+def growth_text(resource: str, value: float) -> str:
+    """Growth an hour as people read it, in the unit of its budget."""
+    return format_quantity(value, _UNITS[resource], limit=BUDGETS[resource])
+
+
 def soak_in_words(judged: Judgement) -> str:
     """The same facts without a picture."""
     slopes = "; ".join(
-        f"{name} {one.slope.estimate:.4g} an hour, {one.verdict}"
+        f"{name} {growth_text(name, one.slope.estimate)} an hour, {one.verdict}"
         for name, one in judged.growth.items()
         if one.slope is not None
     )

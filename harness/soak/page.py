@@ -11,7 +11,7 @@ from harness.report.canvas import png_of, style, svg_of
 from harness.soak.decide import Judgement
 from harness.soak.evidence import Soak, counted_s, read_soak
 from harness.soak.facts import read_facts
-from harness.soak.figure import draw_soak, soak_in_words
+from harness.soak.figure import draw_soak, growth_text, soak_in_words
 from harness.soak.verify import write_judgement
 
 __all__ = ["write_page"]
@@ -42,6 +42,7 @@ def write_page(folder: Path) -> tuple[Path, Judgement]:
         judged=judged,
         facts=facts,
         words=words,
+        growth=growth_text,
         segments=_segments(soak),
         notes=[one.note for _, one in soak.timeline() if one.note],
     )

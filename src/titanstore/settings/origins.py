@@ -100,7 +100,9 @@ class _Sources:
         for name, (variable, text) in read_variables(environment).items():
             self._add_text(name, text, Origin(kind="variable", place=variable), "unset it")
         for name, text in arguments.items():
-            self._add_text(name, text, Origin(kind="argument", place=f"{name}={text}"), "leave it")
+            self._add_text(
+                name, text, Origin(kind="argument", place=f"{name}={text}"), "leave it out"
+            )
 
     def _read_file(self, file: Path) -> None:
         try:

@@ -83,6 +83,10 @@ def test_every_command_of_a_workflow_exists(path: Path) -> None:
             assert program in PLAIN, line
 
 
+def test_a_push_is_checked_tested_and_its_documentation_built() -> None:
+    assert {"make lint", "make test", "make docs"} <= {*_lines(WORKFLOWS[0].with_name("gate.yml"))}
+
+
 def test_a_pull_request_that_changes_only_packages_or_benchmarks_is_compared() -> None:
     for command in _commands(WORKFLOWS[0].with_name("compare.yml")):
         words = shlex.split(command)
@@ -149,7 +153,9 @@ def _is_target(word: str) -> bool:
 
 def test_every_command_of_the_makefile_exists() -> None:
     commands = re.findall(r"\$\(BIN\)/harness (\S+)", MAKEFILE)
-    assert {"gate", "bench", "trend"} <= set(commands)
+    assert {"gate", "bench", "trend", "rivals", "scale"} <= set(
+        commands
+    )  # one command each from a fresh clone
     for name in commands:
         assert name in harness.cli.main.commands
     (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -145,6 +146,15 @@ def test_a_rival_that_is_not_installed_is_said_by_name(monkeypatch: pytest.Monke
     program = Rival(name="gone", what="", place=("", ""), settings="", programs=("no-such-server",))
     monkeypatch.setitem(STORES, "gone", program)
     assert "no-such-server" in why_not("gone")
+
+
+@pytest.mark.parametrize("name", [*STORES, *SEARCHERS])
+def test_the_result_names_a_version_of_everything_that_is_compared(name: str) -> None:
+    versions = {**STORES, **SEARCHERS}[_needs(name)].versions()
+    assert versions
+    assert all(versions.values())
+    if name in ("sqlite-blob", "diskcache"):
+        assert versions["SQLite"] == sqlite3.sqlite_version
 
 
 def test_a_line_of_keys_that_a_crash_cut_off_is_dropped(tmp_path: Path) -> None:

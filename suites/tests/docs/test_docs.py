@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import tomllib
 from datetime import date
@@ -87,6 +88,20 @@ def test_example_of_settings_loads(tmp_path: Path) -> None:
         given = tomllib.loads(text)["titanstore"]
         config = titanstore.load_config(file=tmp_path / "store.toml", environment={})
         assert {name: getattr(config, name) for name in given} == given
+
+
+def test_every_page_has_a_place_in_the_navigation_of_the_site() -> None:
+    """One that has none is a warning of Sphinx, and `make docs` fails at it."""
+    conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    pages = {path for pattern in conf["include_patterns"] for path in ROOT.glob(pattern)}
+    listed = {
+        path
+        for globs in conf["_SECTIONS"].values()
+        for pattern in globs
+        for suffix in (".md", ".rst")
+        for path in ROOT.glob(pattern + suffix)
+    }
+    assert pages - listed == {ROOT / f"{conf['root_doc']}.md"}
 
 
 def test_version_is_one() -> None:

@@ -268,3 +268,18 @@ def test_what_is_no_length_of_time_is_refused(tmp_path: Path, words: list[str]) 
         harness.cli.main(["soak", "run", "--folder", str(tmp_path / "soak"), *words])
     assert ended.value.code == 2
     assert not (tmp_path / "soak").exists()
+
+
+@pytest.mark.parametrize("name", ["status", "resume", "verify"])
+def test_a_folder_that_holds_no_soak_is_wrong_use(
+    name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for other in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(SystemExit) as ended:
+            harness.cli.main(["soak", name, str(other)])
+        assert ended.value.code == 2
+        assert f"no soak in {other}" in capsys.readouterr().err
+    (folder / "soak.json").unlink()  # its segments are still there: damaged evidence
+    with pytest.raises(SystemExit) as ended:
+        harness.cli.main(["soak", name, str(folder)])
+    assert ended.value.code == 1

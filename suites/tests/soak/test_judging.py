@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from harness.soak.configurations import CHOICES, FIXED, draw_configuration
 from harness.soak.decide import Judgement, as_measurement, judge_soak, stalled_s
 from harness.soak.evidence import Header, Observation, SegmentWriter, Soak, read_soak
 from harness.soak.facts import facts_digest, read_facts
+from harness.soak.figure import growth_text, soak_in_words
 from harness.soak.latency import DISK, PROCESSOR, drift_of
 from harness.soak.layout import KILLED_LANE, RESIDENT_LANE, Lane
 from harness.soak.ledger import Ledger
+from harness.soak.slopes import BUDGETS
 from harness.targets import load_targets
 from suites.tests.soak.small_soak import SMALL, begin
 from titanstore import StoreConfig
@@ -84,6 +87,19 @@ def test_less_than_a_day_is_never_a_pass() -> None:
     found = judged(23.9)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "23.9 of 24 h counted" in found.reason
+
+
+def test_growth_is_told_in_units() -> None:
+    assert list(BUDGETS) == [*judged().growth]
+    assert [growth_text(name, budget) for name, budget in BUDGETS.items()] == [
+        *("10.0 kB", "10.0 kB", "1.00 MB"),
+        *("0.50", "0.50", "0.50", "2"),
+    ]
+    assert (
+        growth_text("anonymous", 10_001.0) == "10.001 kB"
+    )  # never rounded to the budget's good side
+    leaky = soak_in_words(judged(change=grows("anonymous", 40_000)))
+    assert re.search(r"anonymous (39|40)\.\d kB an hour, FAIL", leaky)
 
 
 def grows(name: str, an_hour: float) -> Change:

@@ -94,6 +94,7 @@ def test_what_was_said_of_a_soak_follows_from_its_segments(tmp_path: Path) -> No
     page, judged = write_page(folder)
     assert verify_soak(folder) == []
     assert f"{judged.verdict}: 0.0 of 24 h counted" in page.read_text()
+    assert "<td>10.0 kB</td>" in page.read_text()  # a budget has its unit
     path = folder / "segments" / "segment-0000.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"operations": 2', b'"operations": 9', 1))
     assert any("changed since it was judged" in fault for fault in verify_soak(folder))

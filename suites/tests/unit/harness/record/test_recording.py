@@ -297,7 +297,9 @@ def test_titan_says_which_folder_and_whose(
             recorded_folder("live", folder)
 
 
-@pytest.mark.parametrize("command", [["gate"], ["memory"], ["soak", "run"]])
+@pytest.mark.parametrize(
+    "command", [["gate"], ["memory"], ["soak", "run"], ["hotpaths"], ["limits"], ["rivals"]]
+)
 def test_live_without_recordings_is_wrong_use(command: list[str], tmp_path: Path) -> None:
     code, output = harness(*command, "--titan=live", "--recorded", tmp_path)
     assert (code, "no live recordings" in output) == (2, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,6 +76,30 @@ def test_a_comparison_is_kept_part_by_part_and_goes_on(tmp_path: Path) -> None:
     assert "numpy-memmap" in page.read_text()
     assert shown.table["numpy-memmap", "get_hot_s"].value is not None
     assert (tmp_path / "rivals" / "latest").resolve() == first
+
+
+def test_memory_is_shown_by_page_type(tmp_path: Path) -> None:
+    folder = compare_rivals(options(tmp_path, only=("memory",)), Progress())
+    part = folder / FILE
+    document = json.loads(part.read_text())
+    by_type = {"anonymous": 4_200_000, "shared memory": 0, "swapped": 0}
+    by_type |= {"dirty file pages": 12_300, "clean file pages": 7_700_000}
+    document["parts"]["memory 0 numpy-memmap"]["by_type"] = by_type
+    part.write_text(json.dumps(document))
+    page, _ = write_rivals_page(folder)
+    for what in ("memory: bytes of the rival / bytes of ours", "open: time of the rival / time of"):
+        assert what in page.read_text()
+    (row,) = re.findall(
+        r'scope="row">numpy-memmap</th>(<td.*clean file pages.*)</tr>', page.read_text()
+    )
+    seen = re.findall(r'data-label="([^"]+)">([^<]+)<', row)
+    assert seen == [
+        ("anonymous", "4.20 MB"),
+        ("shared memory", "0 B"),
+        ("swapped", "0 B"),
+        ("dirty file pages", "12.3 kB"),
+        ("clean file pages", "7.70 MB"),
+    ]
 
 
 def test_a_round_that_was_broken_off_is_made_anew(

@@ -97,6 +97,15 @@ def test_the_page_says_it_all_and_fetches_nothing(folder: Path) -> None:
     assert "smoke size" in text
 
 
+def test_legends_leave_room_for_the_axes_and_axes_have_ticks(folder: Path) -> None:
+    """Long titles once pressed the axes of memory to a fifth of the figure."""
+    for figure in (folder / "scale.html").read_text().split("<svg")[1:]:
+        (width,) = re.findall(r'viewBox="0 0 (\S+) ', figure)
+        (sides,) = re.findall(r'<g id="\w+-patch_2">\s*<path d="M (\S+) \S+ +L (\S+) ', figure)
+        assert float(sides[1]) - float(sides[0]) > 0.7 * float(width)
+        assert len(re.findall(r'id="\w+-ytick_\d+"', figure)) > 1
+
+
 def test_each_figure_stands_at_its_own_size(folder: Path, tmp_path: Path) -> None:
     """What a size lacks is said there, and moves no figure of another one."""
     document = json.loads((folder / "scale.json").read_text())

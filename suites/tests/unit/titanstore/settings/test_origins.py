@@ -90,7 +90,7 @@ def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     file = tmp_path / "store.toml"
     file.write_text('[titanstore]\nhot_bytes = 1\npolicy = "fifo"\n[titanstore.deep]\nx = 1\n')
     environment = {"TITANSTORE_COLOUR": "red", "TITANSTORE_DIMENSION": "many"}
-    explained = explain(file=file, environment=environment, arguments={"bloom": "maybe"})
+    explained = explain(file=file, environment=environment, arguments={"x": "1", "bloom": "maybe"})
     told = [str(trouble) for trouble in explained.troubles]
     assert told[0] == (
         f"{file}:2: there is no setting 'hot_bytes'. Did you mean hot_bytes_max? Else delete the "
@@ -102,9 +102,10 @@ def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
         "TITANSTORE_DIMENSION: dimension cannot be 'many'. "
         "It may be: 1 to 16383, or nothing (values)."
     )
-    assert told[4] == "bloom=maybe: bloom cannot be 'maybe'. It may be: true, false."
-    assert told[5] == (f'{file}:3: policy cannot be \'fifo\'. It may be: "probation", "lru".')
-    assert len(told) == 6
+    assert told[4] == "x=1: there is no setting 'x'. Please leave it out."
+    assert told[5] == "bloom=maybe: bloom cannot be 'maybe'. It may be: true, false."
+    assert told[6] == (f'{file}:3: policy cannot be \'fifo\'. It may be: "probation", "lru".')
+    assert len(told) == 7
     assert (explained.config, explained.in_force) == (None, ())
 
 
