@@ -13,7 +13,15 @@ from typing import Any
 
 from harness.probes.memory import PAGE_TYPES
 
-__all__ = ["Account", "Entry", "account_of", "added_by", "mean_added", "page_type_growth"]
+__all__ = [
+    "Account",
+    "Entry",
+    "account_of",
+    "added_by",
+    "before_store",
+    "mean_added",
+    "page_type_growth",
+]
 
 _ITEM_BYTES = 4  # float32
 
@@ -117,10 +125,21 @@ def account_of(session: Mapping[str, Any], recorded: Mapping[str, Any], dimensio
     )
 
 
-def page_type_growth(timeline: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Bytes by page type over the first sample, never below 0: what a stack can be drawn of."""
-    first = timeline[0]["by_type"]
+def before_store(process: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes by page type that a session's process had just before it opened the store."""
+    total, added = process["facts"]["process_total"], process["facts"]["by_type"]
+    return {name: total[name] - added[name] for name in total}
+
+
+def page_type_growth(
+    timeline: Sequence[Mapping[str, Any]], before: Mapping[str, int]
+) -> dict[str, list[float]]:
+    """Bytes by page type over those before, never below 0: what a stack can be drawn of.
+
+    `before` is the session's own look: the first one from outside may come when the store has
+    filled its tiers.
+    """
     return {
-        name: [max(0.0, float(one["by_type"][name] - first[name])) for one in timeline]
+        name: [max(0.0, float(one["by_type"][name] - before[name])) for one in timeline]
         for name in PAGE_TYPES
     }

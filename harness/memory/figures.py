@@ -28,16 +28,20 @@ class Drawing:
     alternative: str
 
 
-def draw_timeline(name: str, timeline: Sequence[Mapping[str, Any]], limit: float) -> Drawing:
-    """What a process added since its first look, stacked by page type, over its operations.
+def draw_timeline(
+    name: str, timeline: Sequence[Mapping[str, Any]], before: Mapping[str, int], limit: float
+) -> Drawing:
+    """What a process added, stacked by page type, over its operations.
 
     Parameters
     ----------
+    before
+        Bytes by page type before the store was opened.
     limit
         Of what the store may add, in bytes; clean file pages do not count and have their own axes.
     """
-    operations = [float(one["operations"]) for one in timeline]
-    layers = page_type_growth(timeline)
+    operations = [0.0, *(float(one["operations"]) for one in timeline)]
+    layers = {kind: [0.0, *values] for kind, values in page_type_growth(timeline, before).items()}
     last = {kind: values[-1] for kind, values in layers.items()}
     words = ", ".join(f"{kind} {format_quantity(v, 'B', limit=1e6)}" for kind, v in last.items())
     alternative = (

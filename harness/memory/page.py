@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from harness.evidence import read_json, write_json
 from harness.gates import Verdict
-from harness.memory.accounts import added_by, mean_added
+from harness.memory.accounts import added_by, before_store, mean_added
 from harness.memory.figures import Drawing, draw_fillings, draw_many, draw_timeline
 from harness.memory.findings import Finding, exit_code_of, overall
 from harness.memory.judged import Judged, judge, parts_of
@@ -162,7 +162,7 @@ def _session(
     added = mean_added(processes, controls)
     traced, recorded = parts[f"traced {name}"], parts[f"memray {name}"]
     first = processes[0]["facts"]
-    begin = part["timelines"][0][0]["by_type"]
+    before = before_store(processes[0])
     return {
         "name": name,
         "population": population,
@@ -170,10 +170,10 @@ def _session(
         "searches": first["searches"],
         "added": format_quantity(added, "B", limit=limit),
         "limit": format_quantity(limit, "B", exact=True),
-        "drawing": draw_timeline(name, part["timelines"][0], limit),
+        "drawing": draw_timeline(name, part["timelines"][0], before, limit),
         "account": judged.accounts[name],
         "by_type": added_by("by_type", processes, controls),
-        "peak": first["peak_resident"] - sum(begin.values()),
+        "peak": first["peak_resident"] - sum(before.values()),
         # "other" is mostly the instrument: what it keeps of its first look
         "growth": [one for one in traced["growth"] if one["size"] > 0 and one["site"] != "other"][
             :_SITES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.gates import Verdict
-from harness.memory.accounts import account_of, added_by, mean_added, page_type_growth
+from harness.memory.accounts import account_of, added_by, before_store, mean_added, page_type_growth
 from harness.memory.findings import (
     Finding,
     exit_code_of,
@@ -171,10 +171,20 @@ def test_controls_are_taken_off() -> None:
     assert added_by("by_mapping", processes, controls) == {"heap": 4}
 
 
+def test_before_the_store_is_what_the_session_saw_itself() -> None:
+    facts = {
+        "process_total": {"anonymous": 30, "swapped": 2},
+        "by_type": {"anonymous": 7, "swapped": 0},
+    }
+    assert before_store({"facts": facts}) == {"anonymous": 23, "swapped": 2}
+
+
 def test_a_stack_is_drawn_of_growth_alone() -> None:
     samples = timeline(0)
     samples[-1]["by_type"]["swapped"] = -5
-    layers = page_type_growth(samples)
-    assert layers["anonymous"][0] == 0
+    before = {**samples[0]["by_type"], "anonymous": samples[0]["by_type"]["anonymous"] - 1_200_000}
+    layers = page_type_growth(samples, before)
+    # what the tiers took before the first look from outside was left out once
+    assert layers["anonymous"][0] == 1_200_000
     assert min(layers["swapped"]) == 0
     assert set(layers) == set(TYPES)
