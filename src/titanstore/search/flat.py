@@ -10,7 +10,7 @@ result is that of an exhaustive search, ties included.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from titanstore.codec.choose import decode_frames, decode_parsed
-from titanstore.errors import CorruptionError, NewerFormatError, StoreError
+from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError, StoreError
 from titanstore.search.distance import Metric, distances
 from titanstore.search.mask import blank_mask
 from titanstore.search.quantise import Queries, Rows, Scores, intervals
@@ -153,9 +153,14 @@ class FlatScan:
         proposed = ((at, place) for place, each in enumerate(more) for at in each)
         self._measure(queries, chain(self._wanted(found, is_sure), proposed), near, k)
         limits = at_most.copy()
+        too_far = []
         for place, one in enumerate(near):
-            if len(one) >= k:
-                limits[place] = min(limits[place], one.found[k - 1].distance)
+            last = one.found[k - 1].distance if len(one) >= k else np.inf
+            if last > at_most[place]:
+                too_far.append(place)
+            limits[place] = min(limits[place], last)
+        if too_far:
+            self._look_for_damage(found, is_sure & np.isin(found.places, too_far))
         is_left = (found.lower <= limits[found.places]) & ~is_sure
         self._measure(queries, self._wanted(found, is_left), near, k)
         return [sorted(one.found) for one in near]
@@ -213,6 +218,31 @@ class FlatScan:
                     yield Address(plane.number, int(offsets[row - base])), place
                 first = part.stop
             base += mask.size
+
+    def _look_for_damage(self, found: _Open, is_chosen: NDArray[np.bool_]) -> None:
+        """Note chosen rows that do not match their checksum as `broken`.
+
+        Nothing of a row is verified while it is scanned, and a bound that is too low rules out what
+        is nearer. It shows: what had to be near by it is too far away.
+        """
+        at, count = _indices(is_chosen)
+        rows = sorted(set(found.rows.take(at)[:count].tolist()))
+        base = 0
+        for plane, mask in self._scope.planes:
+            end = base + mask.size
+            for row in rows[bisect_left(rows, base) : bisect_left(rows, end)]:
+                if plane.row(row - base) is None:
+                    self._note_row(Address(plane.number, int(plane.rows["offset"][row - base])))
+            base = end
+
+    def _note_row(self, at: Address) -> None:
+        try:
+            named = f"key {self._reader.head(at).key.text!r}"
+        except _UNREADABLE:
+            named = f"record at {at.offset} of segment {at.segment}"
+        damage = "its row of the plane is damaged and would hide nearer vectors: run check"
+        # a record that cannot be read has told why
+        self.broken.setdefault(at, CorruptionError(f"{named}: {damage}", ErrorKind.BAD_PLANE))
 
     # -- by vectors ------------------------------------------------------------------------
 

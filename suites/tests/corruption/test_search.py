@@ -133,6 +133,31 @@ def test_damaged_facts_never_give_a_wrong_distance(original: Path, copy: Path, f
         assert all(right[hit.key] == hit.distance for hit in found)
 
 
+@pytest.mark.parametrize("field", [*range(4), *range(8, 24)])
+def test_damaged_facts_never_hide_another_vector(original: Path, copy: Path, field: int) -> None:
+    """Offset, scale, error, square: a bound that was too low ruled out all others in silence."""
+    for bit in range(8):
+        flip(plane(copy), PLANE_HEADER_BYTES + 11 * ROW + DIMENSION + field, 1 << bit)
+        for query, k in ((0, 3), (11, 1), (30, 1)):
+            found, right = searched(copy, query, k), searched(original, query, k)
+            assert not isinstance(right, CorruptionError)
+            if isinstance(found, CorruptionError):
+                assert found.kind is ErrorKind.BAD_PLANE
+                assert repr(KEYS[11]) in str(found)
+            else:
+                assert {hit.key for hit in right} - {hit.key for hit in found} <= {KEYS[11]}
+        flip(plane(copy), PLANE_HEADER_BYTES + 11 * ROW + DIMENSION + field, 1 << bit)
+
+
+def test_a_row_that_would_hide_others_can_be_mended(original: Path, copy: Path) -> None:
+    flip(plane(copy), PLANE_HEADER_BYTES + 11 * ROW + DIMENSION + 11, 0x40)
+    with EmbeddingStore.open(copy, FAST) as store:
+        with pytest.raises(CorruptionError, match="would hide nearer vectors"):
+            store.search(ROWS[30], 1)
+        store.check(repair=True)
+        assert store.search(ROWS[30], 3) == searched(original, 30)
+
+
 @pytest.mark.parametrize("left", [0, 10, PLANE_HEADER_BYTES, PLANE_HEADER_BYTES + 10 * ROW + 3])
 def test_a_plane_that_was_cut_off(copy: Path, left: int) -> None:
     with plane(copy).open("r+b") as file:
