@@ -76,7 +76,7 @@ class SearchEngine:
         InvalidInputError
             BAD_K, BAD_METRIC, SEARCH_OFF, NON_FINITE, WRONG_DIMENSION, KEY_NOT_TEXT (the prefix).
         CorruptionError
-            A vector that may belong to the result cannot be read.
+            A vector that may belong to the result cannot be read, or a row would hide others.
         """
         wanted = self._checked_metric(k, metric)
         k = int(k)  # a narrow integer of numpy's would overflow where it is multiplied

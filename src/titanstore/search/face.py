@@ -61,7 +61,8 @@ class SearchableStore(ABC):
         InvalidInputError
             WRONG_DTYPE, WRONG_SHAPE, WRONG_DIMENSION, NON_FINITE, BAD_K, BAD_METRIC, SEARCH_OFF.
         CorruptionError
-            A vector that may belong to the result cannot be read.
+            A vector that may belong to the result cannot be read. BAD_PLANE: what is kept of one
+            for search is damaged, and would hide others.
         ClosedError, StorageError
 
         Notes

@@ -11,7 +11,7 @@ exhaustive search, ties included.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from titanstore.codec.choose import decode_frames, decode_parsed
-from titanstore.errors import CorruptionError, NewerFormatError, StoreError
+from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError, StoreError
 from titanstore.search.distance import Metric, distances
 from titanstore.search.mask import blank_mask
 from titanstore.search.quantise import Queries, Rows, Scores, intervals
@@ -121,6 +121,7 @@ class FlatScan:
         self._metric: Metric = metric
         # what rows led to that cannot be read; of no consequence unless they are current
         self.broken: dict[Address, StoreError] = {}
+        self._has_settled = False  # rows that are no longer known, in this scan
 
     def nearest(self, k: int, more: Sequence[Sequence[Address]] = ()) -> list[list[Found]]:
         """The k nearest to each query in order of (distance, key); fewer if there are fewer.
@@ -158,6 +159,7 @@ class FlatScan:
     def _scan(self, queries: Queries, near: Sequence[_Nearest], k: int) -> None:
         """Look at all codes; put what may be among the nearest into `near`."""
         count = len(queries.vectors)
+        self._has_settled = False
         # of equal vectors there may be any number: what is left open is then measured on the way
         open_max = max(_OPEN_MAX, _OPEN_MAX_A_RESULT * k * count)
         last = min(k, 1 + sum(mask.size for _, mask in self._scope.planes)) - 1
@@ -184,6 +186,7 @@ class FlatScan:
                     parts = [_joined(parts, nearest[:, last])]
                     if len(parts[0].rows) > open_max:
                         self._settle(queries, parts.pop(), nearest[:, last], near, k)
+                        self._has_settled = True
             base += mask.size
         if parts:
             found = _joined(parts, nearest[:, last])
@@ -198,9 +201,14 @@ class FlatScan:
         is_sure = found.upper <= at_most[found.places]
         self._measure(queries, self._wanted(found, is_sure), near, k)
         limits = at_most.copy()
+        too_far = []
         for place, one in enumerate(near):
-            if len(one) >= k:
-                limits[place] = min(limits[place], one.found[k - 1].distance)
+            last = one.found[k - 1].distance if len(one) >= k else np.inf
+            if last > at_most[place]:
+                too_far.append(place)
+            limits[place] = min(limits[place], last)
+        if too_far:
+            self._look_for_damage(found, is_sure & np.isin(found.places, too_far))
         is_left = (found.lower <= limits[found.places]) & ~is_sure
         self._measure(queries, self._wanted(found, is_left), near, k)
 
@@ -221,6 +229,34 @@ class FlatScan:
                     yield Address(plane.number, int(offsets[row - base])), place
                 first = part.stop
             base += mask.size
+
+    def _look_for_damage(self, found: _Open, is_chosen: NDArray[np.bool_]) -> None:
+        """Note chosen rows that do not match their checksum as `broken`.
+
+        Nothing of a row is verified while it is scanned, and a bound that is too low rules out what
+        is nearer. It shows: what had to be near by it is too far away. Where rows were measured on
+        the way, it may have been one of those, so all are looked at, 2 us each.
+        """
+        at, count = _indices(is_chosen)
+        rows: Sequence[int] = sorted(set(found.rows.take(at)[:count].tolist()))
+        if self._has_settled:
+            rows = range(sum(mask.size for _, mask in self._scope.planes))
+        base = 0
+        for plane, mask in self._scope.planes:
+            end = base + mask.size
+            for row in rows[bisect_left(rows, base) : bisect_left(rows, end)]:
+                if plane.row(row - base) is None:
+                    self._note_row(Address(plane.number, int(plane.rows["offset"][row - base])))
+            base = end
+
+    def _note_row(self, at: Address) -> None:
+        try:
+            named = f"key {self._reader.head(at).key.text!r}"
+        except _UNREADABLE:
+            named = f"record at {at.offset} of segment {at.segment}"
+        damage = "its row of the plane is damaged and would hide nearer vectors: run check"
+        # a record that cannot be read has told why
+        self.broken.setdefault(at, CorruptionError(f"{named}: {damage}", ErrorKind.BAD_PLANE))
 
     # -- by vectors ------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import pytest
 
 from fixtures.vectors import bfloat16
 from titanstore import CorruptionError, EmbeddingStore, ErrorKind, Hit, StoreConfig
-from titanstore.search import room
+from titanstore.search import flat, room
 from titanstore.search.room import Room
 from titanstore.segments.plane import PLANE_HEADER_BYTES, row_bytes
 
@@ -131,6 +131,70 @@ def test_damaged_facts_never_give_a_wrong_distance(original: Path, copy: Path, f
     found = searched(copy, 11, len(ROWS))
     if not isinstance(found, CorruptionError):
         assert all(right[hit.key] == hit.distance for hit in found)
+
+
+@pytest.fixture(params=["at the end", "on the way"])
+def measured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When what codes leave open is measured: on the way after each block of 8 rows."""
+    if request.param == "on the way":
+        for name, value in (("_BLOCK_CELLS", 8), ("_BLOCK_ROWS_MIN", 8)):
+            monkeypatch.setattr(flat, name, value)
+        for name in ("_OPEN_MAX", "_OPEN_MAX_A_RESULT"):
+            monkeypatch.setattr(flat, name, 0)
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("field", [*range(4), *range(8, 24)])
+def test_damaged_facts_never_hide_another_vector(original: Path, copy: Path, field: int) -> None:
+    """Offset, scale, error, square: a bound that was too low ruled out all others in silence."""
+    for bit in range(8):
+        flip(plane(copy), PLANE_HEADER_BYTES + 11 * ROW + DIMENSION + field, 1 << bit)
+        for query, k in ((0, 3), (11, 1), (30, 1), (30, 3), (39, 2)):
+            found, right = searched(copy, query, k), searched(original, query, k)
+            assert not isinstance(right, CorruptionError)
+            if isinstance(found, CorruptionError):
+                assert found.kind is ErrorKind.BAD_PLANE
+                assert repr(KEYS[11]) in str(found)
+            else:
+                assert {hit.key for hit in right} - {hit.key for hit in found} <= {KEYS[11]}
+        flip(plane(copy), PLANE_HEADER_BYTES + 11 * ROW + DIMENSION + field, 1 << bit)
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_damaged_row_that_was_measured_long_ago_is_found(tmp_path: Path) -> None:
+    """Two equal vectors make up for it at first; only nearer ones that come later tell."""
+    rng = np.random.default_rng(3)
+    query = rng.standard_normal(DIMENSION).astype(np.float32)
+    query /= np.linalg.norm(query)
+
+    def at(distance: float) -> np.ndarray:
+        side = rng.standard_normal(DIMENSION)
+        side -= side @ query * query
+        cosine = 1 - distance
+        found = cosine * query + np.sqrt(1 - cosine**2) * side / np.linalg.norm(side)
+        return np.asarray(found, np.float32)
+
+    equal = at(0.5)
+    first = [at(0.9), equal, equal, *(at(1.2) for _ in range(5))]
+    later = [at(0.1), at(0.2), *(at(1.2) for _ in range(30))]
+    with EmbeddingStore.open(tmp_path, FAST) as store:
+        store.put_many([f"{place}" for place in range(40)], np.stack([*first, *later]))
+        assert [hit.key for hit in store.search(query, 2)] == ["8", "9"]
+    flip(plane(tmp_path), PLANE_HEADER_BYTES + DIMENSION + 11, 0x40)
+    with (
+        EmbeddingStore.open(tmp_path, FAST, read_only=True) as store,
+        pytest.raises(CorruptionError, match="key '0': its row of the plane is damaged"),
+    ):
+        store.search(query, 2)
+
+
+def test_a_row_that_would_hide_others_can_be_mended(original: Path, copy: Path) -> None:
+    flip(plane(copy), PLANE_HEADER_BYTES + 11 * ROW + DIMENSION + 11, 0x40)
+    with EmbeddingStore.open(copy, FAST) as store:
+        with pytest.raises(CorruptionError, match="would hide nearer vectors"):
+            store.search(ROWS[30], 1)
+        store.check(repair=True)
+        assert store.search(ROWS[30], 3) == searched(original, 30)
 
 
 @pytest.mark.parametrize("left", [0, 10, PLANE_HEADER_BYTES, PLANE_HEADER_BYTES + 10 * ROW + 3])
