@@ -235,7 +235,7 @@ class FlatScan:
 
         Nothing of a row is verified while it is scanned, and a bound that is too low rules out what
         is nearer. It shows: what had to be near by it is too far away. Where rows were measured on
-        the way, it may have been one of those, so all are looked at, 2 us each.
+        the way, it may have been one of those, so all are looked at, 22 us each.
         """
         at, count = _indices(is_chosen)
         rows: Sequence[int] = sorted(set(found.rows.take(at)[:count].tolist()))
