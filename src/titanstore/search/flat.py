@@ -323,7 +323,7 @@ class FlatScan:
         self, addresses: Sequence[Address]
     ) -> tuple[list[tuple[Address, str]], NDArray[np.float32]]:
         """Address and key of each record that can be read, and their vectors, in the room."""
-        room = self._room.vectors
+        room, documents = self._room.vectors, self._scope.documents
         records: list[tuple[Address, Record]] = []
         for at in addresses:
             try:
@@ -332,7 +332,9 @@ class FlatScan:
                 # without its traceback: the frames of that lead to this search's pages
                 self.broken[at] = type(error)(str(error), error.kind)
                 continue
-            if record.header.dimension == room.shape[1]:
+            # what a damaged row says of dimension and document is not so
+            is_held = documents is None or documents.hold(at, record.document)
+            if is_held and record.header.dimension == room.shape[1]:
                 records.append((at, record))
         vectors = room[: len(records)]
         try:

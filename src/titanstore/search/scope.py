@@ -24,6 +24,17 @@ _FLAGS_AT_ONCE = 4_096
 _SEGMENTS_AT_ONCE = 8  # looked at in one walk over the catalog
 
 
+class _Documents(NamedTuple):
+    """Wanted documents, and what several hold: is it wanted?"""
+
+    numbers: frozenset[int]
+    shared: dict[Address, bool]
+
+    def hold(self, at: Address, document: int) -> bool:
+        """Is a record, first written for a document, in one of them?"""
+        return self.shared.get(at, document in self.numbers)
+
+
 class Scope(NamedTuple):
     """What is scanned.
 
@@ -44,6 +55,8 @@ class Scope(NamedTuple):
     is_short
         Have planes fewer rows that are marked than there are vectors that have one? As long as the
         generation stays the same, that is damage.
+    documents
+        What it is narrowed to; None: all.
     """
 
     planes: list[tuple[Plane, Mask]]
@@ -53,6 +66,7 @@ class Scope(NamedTuple):
     segments: frozenset[int]
     has_rows: bool
     is_short: bool
+    documents: _Documents | None
 
     def without(self, stale: Iterable[Address]) -> None:
         """Leave out rows that turned out not to be current."""
@@ -113,9 +127,13 @@ def look(
         all_have_rows = view.all_have_rows()
         is_short = all_have_rows and count < view.entry_count()
         rowless = [] if all_have_rows else _without_rows(view, reader)
+        documents = None
         if prefix is not None:
-            rowless = _of_documents(view, reader, prefix, planes, rowless)
-    return Scope(planes, scanned, rowless, revivals, frozenset(segments), has_rows, is_short)
+            documents = _of_documents(view, reader, prefix, planes)
+            rowless = [at for at in rowless if documents.hold(at, reader.record(at).document)]
+    return Scope(
+        planes, scanned, rowless, revivals, frozenset(segments), has_rows, is_short, documents
+    )
 
 
 def end_of_marked(mask: Mask) -> int:
@@ -199,9 +217,8 @@ def _of_documents(
     reader: SegmentReader,
     prefix: str,
     planes: list[tuple[Plane, Mask]],
-    rowless: list[Address],
-) -> list[Address]:
-    """Narrow masks to the documents whose names begin with `prefix`; returns such rowless ones."""
+) -> _Documents:
+    """Narrow masks to the documents whose names begin with `prefix`; returns these."""
     wanted = frozenset(view.numbers_of_documents(prefix))
     table = np.zeros(max(wanted, default=0) + 2, np.bool_)
     table[list(wanted)] = True
@@ -217,11 +234,7 @@ def _of_documents(
         rows = np.flatnonzero(np.isin(plane.rows["offset"], offsets))
         places = np.searchsorted(offsets, plane.rows["offset"][rows])
         mask[rows] = whole[rows] & np.array([is_in for _, is_in in here], np.bool_)[places]
-    return [
-        at
-        for at in rowless
-        if (shared[at] if at in shared else reader.record(at).document in wanted)
-    ]
+    return _Documents(wanted, shared)
 
 
 def _shared(

@@ -54,10 +54,12 @@ def flip(path: Path, offset: int, mask: int) -> None:
         file.write(bytes([byte ^ mask]))
 
 
-def searched(folder: Path, query: int, k: int = 3) -> list[Hit] | CorruptionError:
+def searched(
+    folder: Path, query: int, k: int = 3, document: str | None = None
+) -> list[Hit] | CorruptionError:
     with EmbeddingStore.open(folder, FAST, read_only=True) as store:
         try:
-            return store.search(ROWS[query], k)
+            return store.search(ROWS[query], k, document_prefix=document)
         except CorruptionError as error:
             return error
 
@@ -186,6 +188,32 @@ def test_a_damaged_row_that_was_measured_long_ago_is_found(tmp_path: Path) -> No
         pytest.raises(CorruptionError, match="key '0': its row of the plane is damaged"),
     ):
         store.search(query, 2)
+
+
+def test_a_damaged_document_never_leads_to_another_one_s_vector(tmp_path: Path) -> None:
+    """One bit of a row says whose it is: a search of one document returned what others hold."""
+    documents = [f"doc {number}" for number in range(4)]
+    with EmbeddingStore.open(tmp_path, FAST) as store:
+        for first, document in zip(range(0, 40, 10), documents, strict=True):
+            store.put_many(KEYS[first : first + 10], ROWS[first : first + 10], document)
+        store.put(KEYS[35], ROWS[35], documents[1])  # by two
+        held = {document: set(store.document_keys(document)) for document in documents}
+    questions = [(document, k) for document in documents for k in (3, 20)]
+    right = {(document, k): searched(tmp_path, 0, k, document) for document, k in questions}
+    for place in range(0, len(ROWS), 3):
+        for bit in range(3):
+            flip(plane(tmp_path), PLANE_HEADER_BYTES + place * ROW + DIMENSION + 4, 1 << bit)
+            for document, k in questions:
+                found, wanted = searched(tmp_path, 0, k, document), right[document, k]
+                assert not isinstance(wanted, CorruptionError)
+                if isinstance(found, CorruptionError):
+                    assert found.kind is ErrorKind.BAD_PLANE
+                    assert repr(KEYS[place]) in str(found)
+                else:
+                    keys = {hit.key for hit in found}
+                    assert keys <= held[document]
+                    assert {hit.key for hit in wanted} - keys <= {KEYS[place]}
+            flip(plane(tmp_path), PLANE_HEADER_BYTES + place * ROW + DIMENSION + 4, 1 << bit)
 
 
 def test_a_row_that_would_hide_others_can_be_mended(original: Path, copy: Path) -> None:
