@@ -333,18 +333,15 @@ def new_records(
     vectors: Sequence[tuple[StoredKey, int, Vector]], config: StoreConfig
 ) -> list[NewRecord]:
     """What is appended under these settings for keys, numbers of documents, and vectors."""
+    alone = [vector for _, _, vector in vectors]
+    frames = encode_frames(alone, compress=config.compression, with_codes=config.search)
     places: dict[int, list[int]] = {}  # by dimension
-    for place, (_, _, vector) in enumerate(vectors):
+    for place, vector in enumerate(alone):
         places.setdefault(vector.size, []).append(place)
-    frames = encode_frames(
-        [vector for _, _, vector in vectors],
-        compress=config.compression,
-        with_codes=config.search,
-    )
     rows: list[PlaneRow | None] = [None] * len(vectors)
     if config.search:
         for some in places.values():
-            found = plane_rows([vectors[at][2] for at in some], [frames[at] for at in some])
+            found = plane_rows([alone[at] for at in some], [frames[at] for at in some])
             for at, row in zip(some, found, strict=True):
                 rows[at] = row
     return [

@@ -23,6 +23,7 @@ from titanstore.codec.choose import decode_frames, decode_parsed
 from titanstore.errors import CorruptionError, ErrorKind, NewerFormatError, StoreError
 from titanstore.search.distance import Metric, distances
 from titanstore.search.mask import blank_mask
+from titanstore.search.open_rows import OpenRows, chosen_indices, joined, open_rows
 from titanstore.search.quantise import Queries, Rows, Scores, intervals
 from titanstore.search.room import Room
 from titanstore.search.scope import Scope
@@ -38,10 +39,6 @@ _QUERIES_MAX = 64  # looked at together: as many as such a block has cells for
 # a store of a later release is not opened, so a single frame that claims to be of one is damaged
 _UNREADABLE = (CorruptionError, NewerFormatError)
 _WANTED_AT_ONCE = 256  # records: what is known of each takes half a kilobyte of small objects
-# numpy keeps freed arrays below 1 kB, some of each size: of as many items as happened to be left
-# open they came to 0.1 MB after 1 400 searches (reports/decisions/0006), and flags of one byte each
-# are such arrays too. So they have more items
-_OPEN_MIN = 1_024
 _OPEN_MAX, _OPEN_MAX_A_RESULT = 4_096, 16  # rows that are left open at a time
 _PARTS_MAX = 4  # of what blocks leave open, until what later ones rule out is dropped
 
@@ -52,31 +49,6 @@ class Found(NamedTuple):
     distance: float
     key: str
     address: Address
-
-
-class _Open(NamedTuple):
-    """Rows that may be among the nearest to a query, with bounds of their distances.
-
-    Rows are numbered through all planes, and ascend for each query. Some are there only to fill the
-    arrays up: their bounds are NaN, so no comparison chooses them.
-    """
-
-    places: NDArray[np.intp]  # of the queries
-    rows: NDArray[np.intp]
-    lower: Wide
-    upper: Wide
-
-    def some(self, is_chosen: NDArray[np.bool_]) -> _Open:
-        """Those that are chosen."""
-        at, count = _indices(is_chosen)
-        some: list[Any] = [each.take(at) for each in self]
-        return _Open(*some).blanked(count)
-
-    def blanked(self, count: int) -> _Open:
-        """This one; what comes after the first `count` only fills up from now on."""
-        for bounds in (self.lower, self.upper):
-            bounds[count:] = np.nan
-        return self
 
 
 class _Nearest:
@@ -165,7 +137,7 @@ class FlatScan:
         last = min(k, 1 + sum(mask.size for _, mask in self._scope.planes)) - 1
         # upper bounds, the largest of each query last; infinity where there are fewer than k
         nearest = np.full((count, last + 1), np.inf)
-        parts: list[_Open] = []
+        parts: list[OpenRows] = []
         size = self._block_rows
         base = 0
         for plane, mask in self._scope.planes:
@@ -181,20 +153,20 @@ class FlatScan:
                 seen = self._room.beside(nearest, upper)
                 seen.partition(last, axis=1)
                 nearest = seen[:, : last + 1].copy()
-                parts.append(_open_rows(lower, upper, nearest[:, last:], base + first))
+                parts.append(open_rows(lower, upper, nearest[:, last:], base + first))
                 if len(parts) == _PARTS_MAX or sum(len(each.rows) for each in parts) > open_max:
-                    parts = [_joined(parts, nearest[:, last])]
+                    parts = [joined(parts, nearest[:, last])]
                     if len(parts[0].rows) > open_max:
                         self._settle(queries, parts.pop(), nearest[:, last], near, k)
                         self._has_settled = True
             base += mask.size
         if parts:
-            found = _joined(parts, nearest[:, last])
+            found = joined(parts, nearest[:, last])
             del parts
             self._settle(queries, found, nearest[:, last], near, k)
 
     def _settle(
-        self, queries: Queries, found: _Open, at_most: Wide, near: Sequence[_Nearest], k: int
+        self, queries: Queries, found: OpenRows, at_most: Wide, near: Sequence[_Nearest], k: int
     ) -> None:
         """Measure what is open; no more than that is near than `at_most` allows."""
         # those that are surely near first: their distances rule out many of the others
@@ -212,9 +184,11 @@ class FlatScan:
         is_left = (found.lower <= limits[found.places]) & ~is_sure
         self._measure(queries, self._wanted(found, is_left), near, k)
 
-    def _wanted(self, found: _Open, is_chosen: NDArray[np.bool_]) -> Iterator[tuple[Address, int]]:
+    def _wanted(
+        self, found: OpenRows, is_chosen: NDArray[np.bool_]
+    ) -> Iterator[tuple[Address, int]]:
         """Where the records of chosen rows are, and which query wants each; in their order."""
-        at, count = _indices(is_chosen)
+        at, count = chosen_indices(is_chosen)
         rows, places = found.rows.take(at), found.places.take(at)
         rows[count:] = np.iinfo(np.intp).max  # what only fills up comes last
         order = rows.argsort(kind="stable")
@@ -230,14 +204,14 @@ class FlatScan:
                 first = part.stop
             base += mask.size
 
-    def _look_for_damage(self, found: _Open, is_chosen: NDArray[np.bool_]) -> None:
+    def _look_for_damage(self, found: OpenRows, is_chosen: NDArray[np.bool_]) -> None:
         """Note chosen rows that do not match their checksum as `broken`.
 
         Nothing of a row is verified while it is scanned, and a bound that is too low rules out what
         is nearer. It shows: what had to be near by it is too far away. Where rows were measured on
         the way, it may have been one of those, so all are looked at, 22 us each.
         """
-        at, count = _indices(is_chosen)
+        at, count = chosen_indices(is_chosen)
         rows: Sequence[int] = sorted(set(found.rows.take(at)[:count].tolist()))
         if self._has_settled:
             rows = range(sum(mask.size for _, mask in self._scope.planes))
@@ -357,33 +331,6 @@ class FlatScan:
             self.broken[at] = type(error)(f"key {record.key.text!r}: {error}", error.kind)
             return False
         return bool(np.isfinite(vector).all())
-
-
-def _joined(parts: Sequence[_Open], limits: Wide) -> _Open:
-    """What the limits of the queries leave open of all parts; they ascend."""
-    if len(parts) == 1:
-        return parts[0]
-    every = _Open(*[np.concatenate(each) for each in zip(*parts, strict=True)])
-    return every.some(every.lower <= limits[every.places])
-
-
-def _open_rows(lower: Wide, upper: Wide, limits: Wide, base: int) -> _Open:
-    """Those of a block, (queries, rows), whose lower bound is within their query's limit."""
-    is_open = np.less_equal(lower, limits, out=blank_mask(lower.size).reshape(lower.shape))
-    at, count = _indices(is_open)
-    width = lower.shape[1]
-    bounds = (each.ravel().take(at) for each in (lower, upper))
-    return _Open(at // width, at % width + base, *bounds).blanked(count)
-
-
-def _indices(is_chosen: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
-    """Flat indices of what is chosen, and how many; the last cell's fills up to _OPEN_MIN."""
-    count = int(np.count_nonzero(is_chosen))
-    filled = blank_mask(is_chosen.size + _OPEN_MIN)
-    filled[: is_chosen.size] = is_chosen.ravel()
-    filled[is_chosen.size :][: max(0, _OPEN_MIN - count)] = True
-    at = np.flatnonzero(filled)
-    return np.minimum(at, is_chosen.size - 1, out=at), count
 
 
 def score_rows(

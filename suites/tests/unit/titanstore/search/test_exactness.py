@@ -21,6 +21,7 @@ from titanstore import EmbeddingStore, Hit, StoreConfig
 from titanstore.catalog.layout import SegmentState
 from titanstore.keys import stored_key
 from titanstore.search import flat
+from titanstore.search.open_rows import open_rows
 from titanstore.search.quantise import Queries
 from titanstore.segments.layout import SEGMENT_HEADER_BYTES, Address, check_segment_header
 
@@ -202,7 +203,7 @@ def test_what_a_block_leaves_open_is_never_in_arrays_that_numpy_keeps(
     upper[1, 150:] = lower[1, 150:] = np.nan
     for share in (0.0, 0.01, 0.2, 0.9):
         limits = np.full((3, 1), np.quantile(lower[0], share))
-        found = flat._open_rows(lower, upper, limits, 1_000)
+        found = open_rows(lower, upper, limits, 1_000)
         wanted = np.argwhere(lower <= limits)
         wanted[:, 1] += 1_000
         is_open = ~np.isnan(found.lower)

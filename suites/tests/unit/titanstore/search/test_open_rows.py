@@ -10,7 +10,8 @@ import pytest
 
 from fixtures.vectors import gaussians
 from titanstore import EmbeddingStore, StoreConfig
-from titanstore.search import flat
+from titanstore.search import flat, open_rows
+from titanstore.search.open_rows import OpenRows
 from titanstore.sums import Wide
 
 CONFIG = StoreConfig(durability="power_cut_may_lose_store", result_cache_entries=0)
@@ -22,10 +23,9 @@ def test_what_blocks_leave_open_is_joined_and_ruled_out_again(
     """Else it is kept of every block there is: 32 kB each at least."""
     joined: list[int] = []
     left: list[int] = []
-    inner = flat._joined
 
-    def join(parts: Sequence[flat._Open], limits: Wide) -> flat._Open:
-        found = inner(parts, limits)
+    def join(parts: Sequence[OpenRows], limits: Wide) -> OpenRows:
+        found = open_rows.joined(parts, limits)
         joined.append(len(parts))
         within = found.lower <= limits[found.places]
         assert within.tolist() == (~np.isnan(found.lower)).tolist()
@@ -36,7 +36,7 @@ def test_what_blocks_leave_open_is_joined_and_ruled_out_again(
     with EmbeddingStore.open(tmp_path, CONFIG) as store:
         store.put_many([f"{place:03d}" for place in range(len(rows))], rows)
         wanted = store.search_many(queries, 2)
-        monkeypatch.setattr(flat, "_joined", join)
+        monkeypatch.setattr(flat, "joined", join)
         monkeypatch.setattr(flat, "_BLOCK_CELLS", 24)
         monkeypatch.setattr(flat, "_BLOCK_ROWS_MIN", 8)
         assert store.search_many(queries, 2) == wanted
