@@ -10,7 +10,8 @@ FORMAT.md, "Catalog, version 1", is the contract.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import lmdb
@@ -22,7 +23,7 @@ _KINDS = b"deno"  # ascending: shares that follow each other hold records that d
 _SHARES_PER_KIND = 32
 _WIDTH = 256 // _SHARES_PER_KIND  # first bytes of keys in one share
 _SUM_BYTES = 8
-_SEEN_MAX = 1 << 15  # sums found right; some 100 bytes each
+_VERSIONS_SEEN_MAX = 256  # whose sums were found right; 1.2 kB each
 _NUMBER_BYTES = 4
 
 PREFIX = b"changes-"
@@ -48,19 +49,57 @@ def shares_of(kind: bytes) -> range:
 
 @dataclass(slots=True)
 class AtChange:
-    """What was found right by transactions that see the same content: version, share."""
+    """What was found right by transactions that see the same content.
+
+    Shares by version, as a number with one bit for each: as pairs in a set they came to megabytes.
+    """
 
     change: int
-    right: set[tuple[bytes, int]] = field(default_factory=set)
+    right: dict[bytes, int] = field(default_factory=dict)
     numbers: list[int] | None = None
 
+    def are_right(self, version: bytes, shares: int) -> bool:
+        """Was all of these shares found right?"""
+        return self.right.get(version, 0) & shares == shares
 
-@dataclass(slots=True)
+    def add(self, version: bytes, shares: int) -> None:
+        """Note shares; what another thread adds at the same time may be counted again."""
+        self.right[version] = self.right.get(version, 0) | shares
+
+
 class Seen:
-    """What this process has found right, and need not count again; any thread may use it."""
+    """What this process has found right, and need not count again; any thread may use it.
 
-    sums: set[bytes] = field(default_factory=set)
-    last: AtChange = field(default_factory=lambda: AtChange(-1))
+    Of each version its sums, and for which shares they are right. A sum that differs from the one
+    that was right is no longer.
+    """
+
+    __slots__ = ("_versions", "last")
+
+    def __init__(self) -> None:
+        self._versions: dict[bytes, tuple[int, bytes]] = {}
+        self.last = AtChange(-1)
+
+    def __len__(self) -> int:
+        return len(self._versions)
+
+    def has(self, version: bytes, shares: range, sums: bytes | bytearray) -> bool:
+        """Were these sums found right for shares that follow each other?"""
+        right, seen = self._versions.get(version, (0, b""))
+        bits = _bits(shares)
+        place = slice(_SUM_BYTES * shares.start, _SUM_BYTES * shares.stop)
+        return right & bits == bits and seen[place] == sums[place]
+
+    def note(self, version: bytes, shares: int, sums: bytes | bytearray) -> None:
+        """Keep in mind that these sums are right; of far too many the oldest are forgotten."""
+        right, seen = self._versions.pop(version, (0, b""))
+        if seen != sums:
+            kept = (share for share in SHARES if right >> share & 1)
+            right = sum(1 << share for share in kept if seen[_place(share)] == sums[_place(share)])
+        self._versions[version] = right | shares, bytes(sums)
+        while len(self._versions) > _VERSIONS_SEEN_MAX:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread does the same
+                del self._versions[next(iter(self._versions))]
 
     def at(self, change: int) -> AtChange:
         """What was found at a change; a new one takes the place of the one before."""
@@ -84,11 +123,11 @@ class ChangeSums:
         self._transaction = transaction
         self._meta = databases["meta"]
         self._changes = databases.get("changes")
-        self._seen = seen.sums
+        self._seen = seen
         self.found = AtChange(-1) if is_writing else seen.at(transaction.id())
         self._known: dict[bytes, bytearray | None] = {}
         self._written: set[bytes] = set()
-        self._changed: set[tuple[bytes, int]] = set()
+        self._changed: dict[bytes, int] = {}  # shares by version
 
     def versions(self) -> Iterator[bytes]:
         """Keys of the versions that have sums, ascending."""
@@ -111,12 +150,12 @@ class ChangeSums:
 
     def verify_version(self, version: bytes, value: bytes) -> None:
         """Is this what was written for a version? CorruptionError (BAD_CATALOG) otherwise."""
-        if (version, _OWN) in self.found.right:
+        if self.found.are_right(version, 1 << _OWN):
             return
         sums = self._of(version)
         if sums is not None and sums[-_SUM_BYTES:] != _packed(_checksum(version, value)):
             raise _damaged(version, "its own value does not fit its sum")
-        self.found.right.add((version, _OWN))
+        self.found.add(version, 1 << _OWN)
 
     def verify(self, version: bytes, shares: range) -> None:
         """Are all records of these shares, which follow each other, there and as written?
@@ -126,20 +165,19 @@ class ChangeSums:
         CorruptionError
             BAD_CATALOG: not all. A version that has no sums is taken as it is.
         """
-        pairs = [(version, share) for share in shares]
-        if self.found.right.issuperset(pairs):
+        bits = _bits(shares)
+        if self.found.are_right(version, bits):
             return
         sums = self._of(version)
-        tokens = [] if sums is None else [_token(version, share, sums) for share in shares]
-        if sums is None or self._seen.issuperset(tokens):
-            self.found.right.update(pairs)
+        if sums is None or self._seen.has(version, shares, sums):
+            self.found.add(version, bits)
             return
         counted = self._counted(version, shares)
         for share in shares:
             if _packed(counted.get(share, 0)) != sums[_place(share)]:
                 raise _damaged(version, "records are lost or changed")
-        self._note(tokens)
-        self.found.right.update(pairs)
+        self._seen.note(version, bits, sums)
+        self.found.add(version, bits)
 
     def _counted(self, version: bytes, shares: range) -> dict[int, int]:
         """Sums of the records that are found in order, and found again by their keys."""
@@ -178,7 +216,7 @@ class ChangeSums:
             sums = found
         sums[-_SUM_BYTES:] = _packed(_checksum(version, value))
         self._written.add(version)
-        self.found.right.discard((version, _OWN))
+        self.found.right[version] = self.found.right.get(version, 0) & ~(1 << _OWN)
 
     def remove_version(self, version: bytes) -> None:
         """Forget the sums of a version."""
@@ -199,10 +237,11 @@ class ChangeSums:
         if sums is None:
             return
         for share in share_of(place):
-            if (version, share) not in self._changed:
-                self._changed.add((version, share))
-                if _token(version, share, sums) in self._seen:
-                    self.found.right.add((version, share))
+            changed = self._changed.get(version, 0)
+            if not changed >> share & 1:
+                self._changed[version] = changed | 1 << share
+                if self._seen.has(version, range(share, share + 1), sums):
+                    self.found.add(version, 1 << share)
             at = _place(share)
             sums[at] = _packed(int.from_bytes(sums[at], "little") + by)
             self._written.add(version)
@@ -214,18 +253,12 @@ class ChangeSums:
             assert sums is not None
             self._transaction.put(PREFIX + version, bytes(sums), db=self._meta)
         # what follows from a right one is right
-        self._note(
-            _token(version, share, sums)
-            for version, share in self._changed & self.found.right
-            if (sums := self._known[version]) is not None
-        )
+        for version, shares in self._changed.items():
+            right = shares & self.found.right.get(version, 0)
+            sums = self._known[version]
+            if right and sums is not None:
+                self._seen.note(version, right, sums)
         self._written.clear()
-
-    def _note(self, tokens: Iterable[bytes]) -> None:
-        """Keep in mind that these sums are right; far too many are forgotten."""
-        if len(self._seen) >= _SEEN_MAX:
-            self._seen.clear()
-        self._seen.update(tokens)
 
 
 def _checksum(key: bytes, value: bytes) -> int:
@@ -248,8 +281,8 @@ def _start(share: int, beyond: int = 0) -> bytes:
     return bytes((_KINDS[kind], part * _WIDTH + beyond))
 
 
-def _token(version: bytes, share: int, sums: bytearray) -> bytes:
-    return version + bytes((share,)) + sums[_place(share)]
+def _bits(shares: range) -> int:
+    return (1 << len(shares)) - 1 << shares.start
 
 
 def _damaged(version: bytes, how: str) -> CorruptionError:

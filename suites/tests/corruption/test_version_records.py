@@ -228,15 +228,15 @@ def test_what_a_process_counted_once_it_counts_again_when_another_has_changed_it
 def test_sums_found_right_are_few_enough_to_keep(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(change_sums, "_SEEN_MAX", 100)
+    monkeypatch.setattr(change_sums, "_VERSIONS_SEEN_MAX", 3)
     with EmbeddingStore.open(base, FAST) as store:
         for version in store.versions() * 2:
             store.at(version).keys()
-            assert len(store._catalog._seen.sums) <= 100 + len(SHARES)
+            assert len(store._catalog._seen) <= 3
         for step in range(150):  # each leaves a sum that follows from a right one
             store.put(f"more {step}", row(step))
             assert f"more {step}" not in store.at(3)
-            assert len(store._catalog._seen.sums) <= 100 + len(SHARES)
+            assert len(store._catalog._seen) <= 3
 
 
 def test_shares_follow_each_other_as_their_records_do() -> None:
