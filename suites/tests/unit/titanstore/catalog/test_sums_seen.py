@@ -43,7 +43,7 @@ def test_shares_that_were_not_counted_are_not_right() -> None:
 
 
 def test_very_many_versions_take_little_and_the_newest_are_known() -> None:
-    """As a set of sums they took 3.3 MB, more than the whole store is to take."""
+    """A set of sums took 2.1 MB, and 46 bytes for each: more than the whole store is to take."""
     seen = Seen()
     tracemalloc.start()
     try:
