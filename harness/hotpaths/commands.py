@@ -20,7 +20,8 @@ from harness.hotpaths.page import Followed, read_paths, write_hotpaths_page
 from harness.hotpaths.paths import PATHS
 from harness.hotpaths.profile import HotOptions, profile_paths
 from harness.kept import shown_page
-from harness.recordings import TITANS, recorded_folder
+from harness.recordings import recorded_folder
+from harness.recordings_options import recordings_options
 from harness.report.quantity import format_quantity
 from harness.signals import sigterm_tidies_up
 
@@ -59,18 +60,7 @@ _SHOWN = 5
     help="Of the vectors.",
 )
 @click.option("--native", is_flag=True, help="Follow the stacks into C too; slower.")
-@click.option(
-    "--recorded",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
-)
-@click.option(
-    "--titan",
-    type=click.Choice(TITANS),
-    default="recorded",
-    show_default=True,
-    help="live: what harness record made on this machine. emulated: synthetic vectors.",
-)
+@recordings_options
 @click.option(
     "--reports",
     type=click.Path(file_okay=False, path_type=Path),

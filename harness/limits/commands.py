@@ -18,7 +18,8 @@ from harness.environment import project_root
 from harness.kept import shown_page
 from harness.limits.page import ratio_text, write_limits_page
 from harness.limits.run import LimitsOptions, measure_limits
-from harness.recordings import TITANS, Titan, recorded_folder
+from harness.recordings import Titan, recorded_folder
+from harness.recordings_options import recordings_options
 from harness.report.quantity import format_quantity
 from harness.signals import sigterm_tidies_up
 
@@ -29,18 +30,7 @@ _WIDTH_MAX = 130
 
 @click.command()
 @click.option("--smoke", is_flag=True, help="Small and synthetic: does the command work?")
-@click.option(
-    "--recorded",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
-)
-@click.option(
-    "--titan",
-    type=click.Choice(TITANS),
-    default="recorded",
-    show_default=True,
-    help="live: what harness record made on this machine. emulated: synthetic vectors.",
-)
+@recordings_options
 @click.option(
     "--reports",
     type=click.Path(file_okay=False, path_type=Path),

@@ -19,7 +19,8 @@ from harness.kept import shown_page
 from harness.memory.findings import Finding
 from harness.memory.page import estimate_text, write_memory_page
 from harness.memory.profile import MemoryOptions, profile_memory
-from harness.recordings import TITANS, recorded_folder
+from harness.recordings import recorded_folder
+from harness.recordings_options import recordings_options
 from harness.signals import INTERRUPTED, sigterm_tidies_up
 
 __all__ = ["memory", "show_profile"]
@@ -48,18 +49,7 @@ _WIDTH_MAX = 120
     metavar="N,N,...",
     help="Numbers of vectors, at least 2000 each.  [default: 2000,10000,100000]",
 )
-@click.option(
-    "--recorded",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
-)
-@click.option(
-    "--titan",
-    type=click.Choice(TITANS),
-    default="recorded",
-    show_default=True,
-    help="live: what harness record made on this machine. emulated: synthetic vectors.",
-)
+@recordings_options
 @click.option(
     "--leak-bytes",
     type=click.IntRange(min=0),

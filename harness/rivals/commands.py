@@ -16,7 +16,8 @@ from rich.text import Text
 from harness.display import ConsoleProgress
 from harness.environment import project_root
 from harness.kept import shown_page
-from harness.recordings import TITANS, recorded_folder
+from harness.recordings import recorded_folder
+from harness.recordings_options import recordings_options
 from harness.report.quantity import format_quantity
 from harness.rivals.campaign import compare_rivals
 from harness.rivals.catalogue import OURS, SEARCHERS, STORES
@@ -48,18 +49,7 @@ _SIGNS = {Standing.AHEAD: "", Standing.BEHIND: " !", Standing.EVEN: " ~"}
 )
 @click.option("--quick", "size", flag_value="quick", help="Two rounds, without bounds.")
 @click.option("--smoke", "size", flag_value="smoke", help="One round of small numbers: a test.")
-@click.option(
-    "--recorded",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of recorded Titan vectors.  [default: ../shared/data/titan if there]",
-)
-@click.option(
-    "--titan",
-    type=click.Choice(TITANS),
-    default="recorded",
-    show_default=True,
-    help="live: what harness record made on this machine. emulated: synthetic vectors.",
-)
+@recordings_options
 @click.option("--fresh", is_flag=True, help="Make parts again that an earlier call has made.")
 @click.option(
     "--reports",
