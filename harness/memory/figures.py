@@ -45,7 +45,7 @@ def draw_timeline(
     last = {kind: values[-1] for kind, values in layers.items()}
     words = ", ".join(f"{kind} {format_quantity(v, 'B', limit=1e6)}" for kind, v in last.items())
     alternative = (
-        f"{name}: added since the store was opened, by page type, over "
+        f"{name}: added since just before the store was opened, by page type, over "
         f"{operations[-1]:.0f} operations; at the end {words}."
     )
     with style():

@@ -267,3 +267,25 @@ def test_a_lost_version_is_named(base: Path) -> None:
             view._transaction.delete(b"\0\0\0\3", db=view._databases["versions"])
         (problem,) = store.check().problems
         assert "version 3 is lost" in problem.message
+
+
+def test_a_write_beside_a_lost_record_does_not_make_its_share_right(tmp_path: Path) -> None:
+    """What follows from a sum that was counted is right; nobody counted this one."""
+    with EmbeddingStore.open(tmp_path, FAST) as store:
+        store.put("old", row(1))
+        version = store.snapshot("before")
+        store.put("old", row(2))
+    place = ENTRIES + stored_key("old").fingerprint()
+    record = version.number.to_bytes(4, "big") + place
+    with EmbeddingStore.open(tmp_path, FAST) as store, store._catalog.writing() as view:
+        assert view._transaction.delete(record, db=view._databases["changes"])
+    share = change_sums.share_of(place)
+    beside = next(
+        name
+        for name in map(str, range(10_000))
+        if change_sums.share_of(ENTRIES + stored_key(name).fingerprint()) == share
+    )
+    with EmbeddingStore.open(tmp_path, FAST) as store:
+        store.put(beside, row(3))
+        with pytest.raises(CorruptionError, match="records are lost or changed"):
+            store.at(version).get("old")
