@@ -7,6 +7,7 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,7 @@ from harness.errors import EvidenceError, UsageError
 from harness.gates import Verdict
 from harness.memory import profile as profile_module
 from harness.memory.commands import memory
+from harness.memory.figures import draw_timeline
 from harness.memory.page import write_memory_page
 from harness.memory.profile import MemoryOptions, Profile, profile_memory
 from harness.memory.recordings import summary_of
@@ -200,3 +202,20 @@ def test_help_says_what_comes_out() -> None:
     told = CliRunner().invoke(memory, ["--help"]).output
     assert "Exit status" in told
     assert "memory.html" in told
+
+
+def test_the_figure_begins_before_the_store_was_opened(
+    made: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began at the first look from outside once, when the tiers may be full."""
+    begun = []
+
+    def draw(name: str, timeline: Any, before: Any, limit: float) -> Any:
+        begun.append(before)
+        return draw_timeline(name, timeline, before, limit)
+
+    monkeypatch.setattr("harness.memory.page.draw_timeline", draw)
+    write_memory_page(made.folder)
+    (process,) = made.parts["session files-1024"]["processes"]
+    total, added = process["facts"]["process_total"], process["facts"]["by_type"]
+    assert begun == [{name: total[name] - added[name] for name in total}]
